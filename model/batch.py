@@ -1,0 +1,53 @@
+"""The one batch type of every objective, and what a model returns for it.
+
+B batch rows, T positions. Objectives and fine-tuning differ in the data of a batch, never in the loop.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+AttentionPattern = Literal["causal", "bidirectional", "prefix"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The encoder's side of an encoder-decoder batch."""
+
+    inputs: Tensor  # (B, S) int64
+    segment_ids: Tensor  # (B, S) int64, 0 = padding
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of tokens with their targets; already shifted: position t of `inputs` predicts `targets[t]`."""
+
+    inputs: Tensor  # (B, T) int64
+    targets: Tensor  # (B, T) int64
+    loss_mask: Tensor  # (B, T) float32: 1 where the target is trained
+    segment_ids: Tensor  # (B, T) int64: documents in a row are 1, 2, ...; 0 is padding
+    positions: Tensor  # (B, T) int64, restart at 0 with every segment
+    source: Source | None = None
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """The same batch on another device."""
+        move = {"device": device, "non_blocking": non_blocking}
+        source = self.source
+        if source is not None:
+            source = Source(source.inputs.to(**move), source.segment_ids.to(**move))
+        return Batch(
+            self.inputs.to(**move), self.targets.to(**move), self.loss_mask.to(**move),
+            self.segment_ids.to(**move), self.positions.to(**move), source,
+        )  # fmt: skip
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Rows `start` to `stop` as a batch of their own (micro-batches)."""
+        source = self.source
+        if source is not None:
+            source = Source(source.inputs[start:stop], source.segment_ids[start:stop])
+        return Batch(
+            self.inputs[start:stop], self.targets[start:stop], self.loss_mask[start:stop],
+            self.segment_ids[start:stop], self.positions[start:stop], source,
+        )  # fmt: skip

@@ -1,0 +1,191 @@
+"""The nouns that pass between stages: small frozen handles, a path plus typed facts, never data.
+
+    freeze_eval_set -> EvalSet        prepare_examples -> ExampleSet     evaluate     -> EvalReport
+    clean_corpus    -> CleanedCorpus  pretrain         -> Checkpoint     export_model -> ExportedModel
+    train_tokenizer -> TrainedTokenizer  finetune      -> Checkpoint     measure_baselines -> BaselineReport
+    tokenize_corpus -> TokenShards
+
+Stages meet only here. A handle can be made for any finished directory with `Kind.open(path)`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.store.errors import ArtifactError
+from pipeline.store.fingerprint import MLFLOW_DIGITS, short
+from pipeline.store.manifest import Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished directory with a manifest."""
+
+    path: Path
+    fingerprint: str
+
+    stages: ClassVar[tuple[str, ...]] = ()
+    """Which stages make this kind."""
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The handle of the finished artifact at `path`; ArtifactError if it is another kind."""
+        manifest = read_manifest(path)
+        if manifest.stage not in cls.stages:
+            raise ArtifactError(
+                f"{path} holds {manifest.ref}; expected an artifact of {' or '.join(cls.stages)}"
+            )
+        return cls(path, manifest.fingerprint)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest, read once."""
+        return read_manifest(self.path)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The counts and figures of the manifest."""
+        return dict(self.manifest.facts)
+
+    @property
+    def stage(self) -> str:
+        """The stage that made it."""
+        return self.manifest.stage
+
+    @property
+    def key(self) -> str:
+        """`stage@<64 digits>`: how it enters another artifact's fingerprint."""
+        return f"{self.manifest.stage}@{self.fingerprint}"
+
+    @property
+    def ref(self) -> str:
+        """`stage@<12 digits>`: how people read it."""
+        return f"{self.manifest.stage}@{short(self.fingerprint)}"
+
+    @property
+    def mlflow_digest(self) -> str:
+        """The first 32 digits; MLflow takes at most 36."""
+        return self.fingerprint[:MLFLOW_DIGITS]
+
+    @property
+    def root(self) -> Path:
+        """The root of the tree: artifacts live at `root/<kind>/<name>`."""
+        return self.path.parent.parent
+
+    def part_paths(self) -> list[Path]:
+        """The directories of the parts, in order."""
+        return [self.root / part for part in self.manifest.parts]
+
+
+@dataclass(frozen=True)
+class EvalSet(Artifact):
+    """Held-out documents, frozen by name: `documents.arrow` with `doc_id, text, source`."""
+
+    stages: ClassVar[tuple[str, ...]] = ("eval_set",)
+
+    @property
+    def name(self) -> str:
+        """The name it is frozen under."""
+        return self.path.name
+
+    @property
+    def documents_path(self) -> Path:
+        """Arrow IPC file with the columns `doc_id, text, source`."""
+        return self.path / "documents.arrow"
+
+
+@dataclass(frozen=True)
+class CleanedCorpus(Artifact):
+    """Kept documents: parts in order, each minus the rows the deduplication removed."""
+
+    stages: ClassVar[tuple[str, ...]] = ("clean",)
+
+
+@dataclass(frozen=True)
+class TrainedTokenizer(Artifact):
+    """A byte-level BPE: `tokenizer.tiktoken`, `tokenizer.json` (description), `hf/tokenizer.json`."""
+
+    stages: ClassVar[tuple[str, ...]] = ("tokenizer",)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens included."""
+        return int(self.facts["vocab_size"])
+
+
+@dataclass(frozen=True)
+class TokenShards(Artifact):
+    """Arrow IPC shards of `tokens: list<uint16|uint32>`, cut within parts."""
+
+    stages: ClassVar[tuple[str, ...]] = ("tokenize",)
+
+    @property
+    def num_tokens(self) -> int:
+        """Training tokens, special tokens included."""
+        return int(self.facts["train_tokens"])
+
+
+@dataclass(frozen=True)
+class ExampleSet(Artifact):
+    """Prompt/answer pairs split by group: `train.jsonl`, `validation.jsonl`, `held_out.jsonl`."""
+
+    stages: ClassVar[tuple[str, ...]] = ("examples",)
+
+
+@dataclass(frozen=True)
+class Checkpoint(Artifact):
+    """The outcome of training: `final/` (weights, configuration), curves and samples."""
+
+    stages: ClassVar[tuple[str, ...]] = ("pretrain", "finetune")
+
+    @property
+    def weights_path(self) -> Path:
+        """safetensors in our own names, fp32."""
+        return self.path / "final" / "model.safetensors"
+
+    @property
+    def model_config_path(self) -> Path:
+        """The architecture as JSON, with its `kind`."""
+        return self.path / "final" / "model.json"
+
+
+@dataclass(frozen=True)
+class BaselineReport(Artifact):
+    """Compressors and n-gram models on the eval set: `baselines.json`."""
+
+    stages: ClassVar[tuple[str, ...]] = ("baselines",)
+
+
+@dataclass(frozen=True)
+class EvalReport(Artifact):
+    """What a checkpoint scores: `report.json`, per-document figures in `documents.arrow`."""
+
+    stages: ClassVar[tuple[str, ...]] = ("evaluate",)
+
+
+@dataclass(frozen=True)
+class ExportedModel(Artifact):
+    """A Hugging Face directory in `hf/`, loadable without our code, with a model card."""
+
+    stages: ClassVar[tuple[str, ...]] = ("export",)
+
+    @property
+    def hf_path(self) -> Path:
+        """What `from_pretrained` takes."""
+        return self.path / "hf"
+
+
+ANY_ARTIFACT: tuple[type[Artifact], ...] = (
+    EvalSet, CleanedCorpus, TrainedTokenizer, TokenShards, ExampleSet,
+    Checkpoint, BaselineReport, EvalReport, ExportedModel,
+)  # fmt: skip
+
+
+def open_artifact(path: Path) -> Artifact:
+    """The handle of whatever finished artifact lies at `path`."""
+    manifest = read_manifest(path)
+    for kind in ANY_ARTIFACT:
+        if manifest.stage in kind.stages:
+            return kind(path, manifest.fingerprint)
+    raise ArtifactError(f"{path} holds {manifest.ref}, a kind this version does not know")

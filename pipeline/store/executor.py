@@ -1,0 +1,82 @@
+"""Fan-out over light worker processes, and over any other `concurrent.futures` executor.
+
+A local pool whose child is killed is broken for good, so `run_jobs` rebuilds it and resubmits what
+was unfinished, three times at most. Worker modules load neither torch nor prefect.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar
+
+from pipeline.store.errors import ArtifactError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+MAX_RESUBMISSIONS = 3
+
+
+class InlineExecutor(Executor):
+    """Runs each job at once in the calling process."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+        """Run now; the result or the exception is in the returned future."""
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # handed to the caller by Future.result, as every executor does
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def process_pool(workers: int) -> Iterator[Executor]:
+    """A forkserver pool: no inherited threads or locks, cheap children; inline for 1 worker."""
+    if workers <= 1:
+        yield InlineExecutor()
+        return
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class HasExecutor(Protocol):
+    """Anything that can open an executor; a Runtime in practice."""
+
+    def executor(self) -> AbstractContextManager[Executor]:
+        """Open an executor for the length of a with-block."""
+
+
+def run_jobs(
+    runtime: HasExecutor,
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    done: Callable[[int, int], None] = lambda finished, total: None,
+) -> list[Result]:
+    """Apply `function` to every job in worker processes; results come in the order of `jobs`.
+
+    Raises the first job's own exception unchanged, and ArtifactError when workers keep dying.
+    """
+    results: dict[int, Result] = {}
+    for _attempt in range(MAX_RESUBMISSIONS + 1):
+        with runtime.executor() as pool:
+            futures = {i: pool.submit(function, job) for i, job in enumerate(jobs) if i not in results}
+            broken = False
+            for i, future in futures.items():
+                try:
+                    results[i] = future.result()
+                    done(len(results), len(jobs))
+                except BrokenProcessPool:
+                    broken = True
+        if not broken:
+            return [results[i] for i in range(len(jobs))]
+    raise ArtifactError(
+        f"worker processes died {MAX_RESUBMISSIONS + 1} times with {len(jobs) - len(results)} of "
+        f"{len(jobs)} jobs unfinished; memory may be short: lower runtime.workers and rerun"
+    )

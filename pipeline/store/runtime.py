@@ -1,0 +1,86 @@
+"""What a stage needs from its surroundings and what can never change its result.
+
+`flows/` builds a Runtime from the YAML section `runtime` inside the task; the training process
+builds one from its job file. Nothing in it enters a fingerprint.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pipeline.store.executor import process_pool
+
+
+class Progress(Protocol):
+    """Where a stage tells how far it is."""
+
+    def advance(self, done: float, total: float | None, unit: str) -> None:
+        """`done` of `total` (None: unknown) `unit`s are ready; called as often as is convenient."""
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Something worth one line happened: `generated`, `reused`, `waiting`, `warning`..."""
+
+
+class Journal(Protocol):
+    """The append-only local record from which MLflow is fed; never blocks, never raises."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Record named numbers at a training step."""
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Record a named fact sheet."""
+
+
+class Silent:
+    """A Progress and a Journal that say nothing: for tests and library use."""
+
+    def advance(self, done: float, total: float | None, unit: str) -> None:
+        """Ignore."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Ignore."""
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device, workers, journal, progress and verification: place and speed, never identity."""
+
+    device: str = "cpu"
+    workers: int = 1
+    compile: bool = False
+    log_every_seconds: float = 1.0
+    checkpoint_every_seconds: float = 30.0
+    verify: Literal["auto", "full", "sampled"] = "auto"
+    lock_wait_seconds: float = 3600.0
+    threads: int | None = None
+    """Torch intra-op threads; None leaves torch's default."""
+    journal: Journal = field(default_factory=Silent)
+    progress: Progress = field(default_factory=Silent)
+
+    @contextmanager
+    def executor(self) -> Iterator[Executor]:
+        """A `concurrent.futures.Executor` of `workers` light processes (inline when 1 or less)."""
+        with process_pool(self.workers) as pool:
+            yield pool
+
+
+@dataclass
+class Throttle:
+    """True at most once every `seconds`: keeps progress reports from costing time."""
+
+    seconds: float
+    _last: float = float("-inf")
+
+    def ready(self) -> bool:
+        """Whether enough time has passed since the last True."""
+        now = time.monotonic()
+        if now - self._last < self.seconds:
+            return False
+        self._last = now
+        return True

@@ -1,0 +1,68 @@
+"""Where runs are tracked: settings, and the addresses they resolve to."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+
+
+def _usable_uri(uri: str) -> str:
+    scheme = urlsplit(uri).scheme
+    if scheme.split("+")[0] not in SCHEMES:
+        raise ValueError(
+            f"uri={uri!r} is not a tracking store this project writes to; use one of "
+            f"{', '.join(SCHEMES)} (file stores are in maintenance mode in MLflow: leave uri empty "
+            "for a database file under the root)"
+        )
+    if scheme == "sqlite" and not uri.startswith("sqlite:////"):
+        raise ValueError(
+            f"uri={uri!r} depends on the current directory; write an absolute path with four "
+            "slashes, sqlite:////home/me/mlflow.db"
+        )
+    return uri
+
+
+class TrackingConfig(BaseModel):
+    """How a run is mirrored into MLflow; the local journal is always written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(True, title="Mirror into MLflow", description="Off: journal files only.")
+    uri: Annotated[str, AfterValidator(_usable_uri)] | None = Field(
+        None, title="Tracking URI", description="Empty: an SQLite file mlflow.db under the root."
+    )
+    experiment: str = Field(
+        "gristmill", min_length=1, max_length=200, title="Experiment", description="MLflow's group."
+    )
+    ui_url: str | None = Field(
+        None,
+        title="MLflow UI address",
+        description="Where the MLflow pages are served; for links. A http URI serves its own.",
+    )
+    system_metrics_seconds: float | None = Field(
+        5.0,
+        ge=0.1,
+        title="Sample CPU, memory, disk and GPU every",
+        description="Seconds; null: off.",
+    )
+    drain_seconds: float = Field(
+        20.0, ge=0, title="Wait for MLflow at the end", description="Seconds, at most."
+    )
+
+
+def default_uri(root: Path) -> str:
+    """The SQLite store under the root, by absolute path."""
+    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
+
+
+def default_artifacts(root: Path) -> str:
+    """Where the default store keeps files, as a URI."""
+    return (root.resolve() / "mlartifacts").as_uri()
+
+
+def tracking_uri(config: TrackingConfig, root: Path) -> str:
+    """The store this run is mirrored into."""
+    return config.uri if config.uri is not None else default_uri(root)

@@ -1,0 +1,136 @@
+"""The MLflow store a run is mirrored into: reached quickly, or not at all.
+
+Opening it migrates a fresh SQLite file (about 5 s), under a lock because two processes doing so at
+once break it. HTTP calls get short timeouts and one retry: MLflow's own defaults block for 247 s.
+"""
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow import environment_variables as mlflow_settings
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+from urllib3.exceptions import HTTPError
+
+from pipeline.store.errors import ArtifactError
+from pipeline.store.files import file_lock
+from pipeline.tracking.config import default_artifacts, default_uri
+
+PROBE_SECONDS = 0.5
+HTTP_TIMEOUT_SECONDS = 5
+HTTP_RETRIES = 1
+MIGRATION_WAIT_SECONDS = 120.0
+
+UNAVAILABLE = (MlflowException, SQLAlchemyError, HTTPError, OSError)
+"""What a store that cannot be used just now raises (requests' errors are OSErrors)."""
+
+
+class StoreUnavailable(OSError):
+    """The tracking store does not answer; what was to be sent stays in the journal."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open tracking store and the experiment our runs belong to."""
+
+    uri: str
+    client: MlflowClient
+    experiment_id: str
+
+
+def reachable(uri: str, *, seconds: float = PROBE_SECONDS) -> bool:
+    """Whether something listens at an http(s) URI; databases are always tried for real."""
+    address = urlsplit(uri)
+    if address.scheme not in ("http", "https") or address.hostname is None:
+        return True
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((address.hostname, port), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def open_client(uri: str, root: Path) -> MlflowClient:
+    """A client whose store exists and is migrated; StoreUnavailable when nothing answers."""
+    if not reachable(uri):
+        raise StoreUnavailable(f"nothing listens at {uri}")
+    _shorten_http()
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    if uri != default_uri(root):
+        return client
+    root.mkdir(parents=True, exist_ok=True)
+    with file_lock(
+        root / "locks" / "mlflow.lock",
+        owner=f"process {os.getpid()} opening the tracking store",
+        wait_seconds=MIGRATION_WAIT_SECONDS,
+        waiting=lambda holder: None,
+    ):
+        _set_aside_if_moved(root)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        client.search_experiments(max_results=1)  # creates and migrates the database
+    return client
+
+
+def open_store(uri: str, root: Path, experiment: str) -> Store:
+    """The store with its experiment, created on first use with files under the root by default."""
+    client = open_client(uri, root)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        location = default_artifacts(root) if uri == default_uri(root) else None
+        try:
+            return Store(uri, client, client.create_experiment(experiment, location))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(experiment)  # another process was faster
+            if found is None:
+                raise error from None
+    return Store(uri, client, _active(client, found))
+
+
+def _active(client: MlflowClient, experiment: Experiment) -> str:
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def _shorten_http() -> None:
+    """Bound MLflow's own waiting, unless the user has set it."""
+    for setting, value in (
+        (mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT, HTTP_TIMEOUT_SECONDS),
+        (mlflow_settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES, HTTP_RETRIES),
+        (mlflow_settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, 0),
+    ):
+        if not setting.is_set():
+            setting.set(value)
+
+
+def _set_aside_if_moved(root: Path) -> None:
+    """MLflow stores absolute paths: a database that came here with a moved tree is dead.
+
+    It is renamed, never deleted; the caller finds an empty store and `rebuild` fills it from
+    manifests and journals. A marker beside the database says where it was made.
+    """
+    database = root / "mlflow.db"
+    marker = root / "mlflow.made-at"
+    here = str(root.resolve())
+    if database.exists() and marker.is_file() and marker.read_text("utf-8") != here:
+        for name in ("mlflow.db", "mlartifacts"):
+            path = root / name
+            if path.exists():
+                path.rename(_free_name(root, f"{name}.moved"))
+    if not database.exists() or not marker.is_file():
+        marker.write_text(here, "utf-8")
+
+
+def _free_name(root: Path, name: str) -> Path:
+    for number in range(1, 1000):
+        path = root / f"{name}-{number}"
+        if not path.exists():
+            return path
+    raise ArtifactError(f"{root} holds 1000 files named {name}-*; delete the old ones")

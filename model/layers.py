@@ -1,0 +1,132 @@
+"""The small layers: linear maps, norms, feed-forward networks and positions.
+
+B batch, T time, D model width, K head width, M feed-forward width. Weights are float32 masters;
+each layer computes in the dtype of the activations it is given.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Literal["silu", "relu2"]
+
+
+class Linear(nn.Module):
+    """`x @ weight.T + bias`, casting the weights to x's dtype; unlike autocast, once per forward."""
+
+    def __init__(self, in_width: int, out_width: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_width, in_width))
+        self.bias = nn.Parameter(torch.empty(out_width)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_width) -> (..., out_width)."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+def joined(x: Tensor, maps: Sequence[Linear]) -> Tensor:
+    """The outputs of several maps of the same x side by side: (..., sum of out widths).
+
+    While training it joins the (small) weights and multiplies once, so that x is read once and
+    its gradient is one product instead of a sum of several.
+    """
+    if not torch.is_grad_enabled():
+        return torch.cat([linear(x) for linear in maps], dim=-1)
+    weight = torch.cat([linear.weight for linear in maps]).to(x.dtype)
+    biases = [linear.bias for linear in maps if linear.bias is not None]
+    return F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019)."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width); the statistics are float32, as in Llama."""
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last dimension."""
+
+    def __init__(self, width: int, epsilon: float, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, self.epsilon)
+
+
+class FeedForward(nn.Module):
+    """GPT-2's network: up, GELU, down. GELU in its tanh form, which Hugging Face calls `gelu_new`."""
+
+    def __init__(self, width: int, hidden_width: int, *, bias: bool) -> None:
+        super().__init__()
+        self.up = Linear(width, hidden_width, bias=bias)
+        self.down = Linear(hidden_width, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return self.down(F.gelu(self.up(x), approximate="tanh"))
+
+
+class GatedFeedForward(nn.Module):
+    """down(activation(gate(x)) * up(x)): SwiGLU (Shazeer 2020) with `silu`."""
+
+    def __init__(self, width: int, hidden_width: int, activation: Activation) -> None:
+        super().__init__()
+        self.gate = Linear(width, hidden_width)
+        self.up = Linear(width, hidden_width)
+        self.down = Linear(hidden_width, width)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        gate = self.gate(x)  # (B, T, M)
+        gate = F.silu(gate) if self.activation == "silu" else F.relu(gate).square()
+        return self.down(gate * self.up(x))
+
+
+class Embedding(nn.Module):
+    """A table of vectors: `weight[ids]`."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(...) int64 -> (..., width)."""
+        return F.embedding(ids, self.weight)
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """(length, width) float32 table of Vaswani et al. 2017: even columns sine, odd columns cosine.
+
+    The wavelength grows with the column from 2*pi to 10000*2*pi, so that the vector at an offset is
+    a linear map of the vector here.
+    """
+    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(1e4) / width))
+    angle = torch.arange(length, dtype=torch.float64).unsqueeze(1) * frequency  # (T, width/2)
+    table = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :width]
+    return table.float()
+
+
+def segment_positions(segment_ids: Tensor) -> Tensor:
+    """(B, T) position of each token within its segment: restarts at 0 where the segment changes."""
+    index = torch.arange(segment_ids.shape[1], device=segment_ids.device).expand_as(segment_ids)
+    starts = torch.ones_like(segment_ids, dtype=torch.bool)
+    starts[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+    return index - torch.where(starts, index, 0).cummax(dim=1).values

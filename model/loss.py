@@ -1,0 +1,109 @@
+"""Cross-entropy of the next token that never holds the whole logits.
+
+N = B*T rows, D width, V vocabulary, C rows per chunk. (N, V) logits are the largest tensor of a
+training step; here a chunk of them lives in cache, and its gradient is taken while it is there.
+
+    hidden (N, D) --chunk--> logits (C, V) --> nll (C,)
+                                  '--> softmax - one-hot --> grad hidden (C, D), grad head (V, D)
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK_ROWS_CPU = 512  # 512 x 8192 logits stay in the last-level cache; 1.12-1.18x over whole logits
+CHUNK_ROWS_GPU = 8192  # guess: large enough to fill the device, small beside the activations
+
+
+def nll_sum(
+    hidden: Tensor,
+    head_weight: Tensor,
+    targets: Tensor,
+    loss_mask: Tensor,
+    chunk_rows: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`(sum(nll * mask), sum(mask))` in nats, both float64 scalars; the first is differentiable.
+
+    `hidden` (B, T, D) or (N, D), `targets` and `loss_mask` of its leading shape, `head_weight`
+    (V, D) of any float dtype. Targets where the mask is 0 are never read, so any value may stand
+    there. Softmax and its gradient are float32, products are in `hidden`'s dtype.
+    """
+    rows = hidden.reshape(-1, hidden.shape[-1])  # (N, D)
+    flat_targets, flat_mask = targets.reshape(-1), loss_mask.reshape(-1).float()
+    total_mask = flat_mask.double().sum()
+    if rows.device.type == "cpu":  # elsewhere the count would stall the device
+        kept = flat_mask.nonzero().squeeze(1)
+        if len(kept) < len(flat_mask):  # rows without loss cost no logits: most of them in SFT
+            rows, flat_targets, flat_mask = rows[kept], flat_targets[kept], flat_mask[kept]
+    else:
+        flat_targets = torch.where(flat_mask != 0, flat_targets, 0)
+    chunk = chunk_rows or (CHUNK_ROWS_CPU if rows.device.type == "cpu" else CHUNK_ROWS_GPU)
+    if torch.is_grad_enabled() and (hidden.requires_grad or head_weight.requires_grad):
+        total: Tensor = _ChunkedNll.apply(rows, head_weight, flat_targets, flat_mask, chunk)
+        return total, total_mask
+    nll = _chunked_nll(rows, head_weight, flat_targets, chunk)
+    return (nll.double() * flat_mask.double()).sum(), total_mask
+
+
+def token_nll(
+    hidden: Tensor, head_weight: Tensor, targets: Tensor, chunk_rows: int | None = None
+) -> Tensor:
+    """Nats per position, float32, of `targets`' shape; no gradient. For evaluation.
+
+    `hidden` (B, T, D) or (N, D); every target must be a token id.
+    """
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    chunk = chunk_rows or (CHUNK_ROWS_CPU if rows.device.type == "cpu" else CHUNK_ROWS_GPU)
+    with torch.no_grad():
+        return _chunked_nll(rows, head_weight, targets.reshape(-1), chunk).view(targets.shape)
+
+
+def logits_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats per position from whole logits (..., V): the plain definition, differentiable."""
+    flat = F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(), targets.reshape(-1), reduction="none"
+    )
+    return flat.view(targets.shape)
+
+
+def _chunked_nll(rows: Tensor, head_weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    weight = head_weight.to(rows.dtype)
+    pieces = [
+        F.cross_entropy(F.linear(h, weight).float(), t, reduction="none")  # (C, V) -> (C,)
+        for h, t in zip(rows.split(chunk), targets.split(chunk), strict=True)
+    ]
+    return torch.cat(pieces) if pieces else rows.new_zeros(0, dtype=torch.float32)
+
+
+class _ChunkedNll(torch.autograd.Function):
+    """sum(nll * mask) whose gradients are computed in the forward pass, chunk by chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, head_weight: Tensor, targets: Tensor, mask: Tensor, chunk: int
+    ) -> Tensor:
+        weight = head_weight.to(rows.dtype)
+        grad_rows = torch.empty_like(rows)
+        # float32 whatever the products are in: a sum over chunks must not round at every addition.
+        grad_weight = torch.zeros(head_weight.shape, dtype=torch.float32, device=rows.device)
+        total = torch.zeros((), dtype=torch.float64, device=rows.device)
+        for start in range(0, len(rows), chunk):
+            part = slice(start, start + chunk)
+            h, t, m = rows[part], targets[part].unsqueeze(1), mask[part].unsqueeze(1)
+            grad = F.log_softmax(F.linear(h, weight).float(), dim=-1)  # (C, V) <- the big one
+            total -= (grad.gather(1, t).double() * m).sum()
+            grad.exp_()
+            grad.scatter_add_(1, t, torch.full_like(m, -1.0))  # softmax - one-hot
+            product = grad.mul_(m).to(rows.dtype)
+            torch.mm(product, weight, out=grad_rows[part])
+            grad_weight += product.t() @ h
+        ctx.save_for_backward(grad_rows, grad_weight.to(head_weight.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None, None, None]:
+        grad_rows, grad_weight = ctx.saved_tensors
+        scale = grads[0]  # a float64 scalar: it keeps its precision and changes no dtype
+        return grad_rows * scale, grad_weight * scale, None, None, None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.errors import ArtifactError, MillError
+from pipeline.store.errors import ArtifactError, MillError, NotBuilt
 from pipeline.store.files import file_lock, fsync_directory
 from pipeline.store.fingerprint import digest, plain, short
 from pipeline.store.manifest import (
@@ -81,6 +81,11 @@ def build(
     """
     if is_finished(directory):
         return _reuse(key, directory, root=root, runtime=runtime, quiet=quiet)
+    if not runtime.may_build:
+        raise NotBuilt(
+            f"{key.stage}@{short(key.fingerprint)} is not built in {root}; run without --only, or "
+            f"`--only {key.stage}` first"
+        )
     lock = root / "locks" / f"{directory.parent.name}-{directory.name}.lock"
     owner = f"process {os.getpid()} on {socket.gethostname()} since {now()}"
     with file_lock(

@@ -4,6 +4,7 @@
     +-- ConfigError    2  the settings cannot be carried out
     +-- DataError      3  the input cannot be used
     +-- ArtifactError  4  something we wrote is damaged, locked or of another kind
+    |   +-- NotBuilt      an artifact is needed that this run may not build
     +-- TrainingError  5  training cannot go on
 
 A message names the value, the limit and the remedy. Prefect never retries a MillError.
@@ -32,6 +33,10 @@ class ArtifactError(MillError):
     """An artifact is damaged, unfinished, locked by another run or of the wrong kind."""
 
     exit_code = 4
+
+
+class NotBuilt(ArtifactError):
+    """An artifact is missing and `Runtime.may_build` is False."""
 
 
 class TrainingError(MillError):

@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 BLOCK_BYTES = 16 << 20
 FULL_VERIFY_BYTES = 2 << 30  # above this, `auto` verifies sizes and random blocks only
 SAMPLED_BLOCKS = 8
-VerifyMode = Literal["auto", "full", "sampled"]
+VerifyMode = Literal["auto", "full", "sampled", "sizes"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ def verify(directory: Path, *, mode: VerifyMode = "full", parts_root: Path | Non
     sampled = mode == "sampled" or (mode == "auto" and total > FULL_VERIFY_BYTES)
     for name, facts in manifest.files.items():
         _check_size(directory, name, facts)
-    if sampled:
+    if mode == "sizes":  # plans only: nothing is read
+        pass
+    elif sampled:
         _verify_blocks(directory, manifest.files)
     else:
         for name, facts in manifest.files.items():

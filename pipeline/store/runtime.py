@@ -56,8 +56,10 @@ class Runtime:
     compile: bool = False
     log_every_seconds: float = 1.0
     checkpoint_every_seconds: float = 30.0
-    verify: Literal["auto", "full", "sampled"] = "auto"
+    verify: Literal["auto", "full", "sampled", "sizes"] = "auto"
     lock_wait_seconds: float = 3600.0
+    may_build: bool = True
+    """False: reuse what is there, raise NotBuilt for anything else (`--only`, `mill plan`)."""
     threads: int | None = None
     """Torch intra-op threads; None leaves torch's default."""
     journal: Journal = field(default_factory=Silent)

@@ -1,0 +1,230 @@
+"""`mill` (or `gristmill`): the command line.
+
+Heavy packages are imported inside the commands: `mill --help` must answer at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.environment import prepare_environment
+from pipeline.store.errors import MillError
+
+app = typer.Typer(
+    name="mill",
+    help="Raw text in, a registered language model out.",
+    epilog="Exit codes: 0 done, 2 settings, 3 data, 4 artifacts, 5 training, 143 stopped after saving. --debug shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+tokenizer_app = typer.Typer(help="Import and look at tokenizers.", no_args_is_help=True)
+store_app = typer.Typer(help="Verify, sync and look into the store.", no_args_is_help=True)
+registry_app = typer.Typer(help="Move the champion alias.", no_args_is_help=True)
+app.add_typer(tokenizer_app, name="tokenizer")
+app.add_typer(store_app, name="store")
+app.add_typer(registry_app, name="registry")
+
+RootOption = Annotated[
+    Path, typer.Option("--root", help="Where artifacts and stores live.", show_default=True)
+]
+ConfigArgument = Annotated[
+    Path, typer.Argument(help="A settings file, for example flows/configs/pydocs.yaml.")
+]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Overrides: section.key=value, for example pretrain.seed=7.", metavar="[a.b=c]..."),
+]
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    only: Annotated[
+        str | None, typer.Option(help="Run just this stage; what it needs must be built.")
+    ] = None,
+    prefect: Annotated[
+        bool, typer.Option(help="Go through Prefect, or call the plain functions.")
+    ] = True,
+) -> None:
+    """Run the graph that a settings file describes; finished stages are reused."""
+    from flows.running import run_config  # heavy: torch, prefect, mlflow
+
+    run_config(config, overrides or [], only=only, orchestrated=prefect)
+
+
+@app.command()
+def plan(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+    """Show per stage: reuse or build, minutes, memory, disk, tokens, epochs (and money)."""
+    from flows.planning import show_plan  # heavy: torch
+
+    show_plan(config, overrides or [])
+
+
+@app.command()
+def show(
+    thing: Annotated[
+        str, typer.Argument(help="stage@fingerprint, a directory, a run id, models:/NAME@alias, a document id")
+    ],
+    root: RootOption = Path("runs"),
+) -> None:
+    """Show what is known about an artifact, a run, a model or a document."""
+    from flows.commands.show_thing import show_thing
+
+    show_thing(thing, root=root)
+
+
+@app.command()
+def trace(
+    model: Annotated[str, typer.Argument(help="pretrain@fp, a directory, models:/NAME@alias")],
+    text: Annotated[str, typer.Argument(help="The text, or the prompt if --answer is given.")],
+    answer: Annotated[str | None, typer.Option(help="The answer whose tokens are trained.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Where to write the HTML page.")] = None,
+    root: RootOption = Path("runs"),
+) -> None:
+    """Show text -> ids -> inputs, targets, mask -> shapes -> probability and loss per position."""
+    from flows.commands.models import trace_text  # heavy: torch
+
+    trace_text(model, text, answer=answer, html=html, root=root)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="finetune@fp, a directory, models:/NAME@alias")],
+    once: Annotated[str | None, typer.Option(help="Answer this one prompt and end.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    top_k: Annotated[int | None, typer.Option(min=1)] = None,
+    top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    root: RootOption = Path("runs"),
+) -> None:
+    """Talk to a model; tokens appear as they are made."""
+    from flows.commands.models import chat_with  # heavy: torch
+
+    chat_with(
+        model, once=once, temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens,
+        seed=seed, root=root,
+    )  # fmt: skip
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="finetune@fp, a directory, models:/NAME@alias")],
+    host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    root: RootOption = Path("runs"),
+) -> None:
+    """Serve a model over OpenAI-style HTTP: /v1/completions, /v1/chat/completions, /v1/models."""
+    from flows.commands.models import serve_model  # heavy: torch
+
+    serve_model(model, host=host, port=port, root=root)
+
+
+@app.command()
+def dev(
+    root: RootOption = Path("runs"),
+    prefect_port: Annotated[int, typer.Option(help="0 takes a free port.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="0 takes a free port.")] = 5000,
+) -> None:
+    """Start a Prefect server, a worker and the MLflow UI on this machine; Ctrl-C stops all."""
+    from flows.development import run_development  # heavy: prefect
+
+    run_development(root, prefect_port=prefect_port, mlflow_port=mlflow_port)
+
+
+@tokenizer_app.command("import")
+def tokenizer_import(
+    file: Annotated[Path, typer.Argument(help="A .tiktoken ranks file, or tiktoken's cache folder.")],
+    into: Annotated[Path, typer.Argument(help="The folder to copy it into.")],
+) -> None:
+    """Check a published encoding's ranks by sha256 and copy them; nothing is ever deleted."""
+    from flows.commands.store import import_tokenizer
+
+    import_tokenizer(file, into)
+
+
+@tokenizer_app.command("inspect")
+def tokenizer_inspect(
+    tokenizer: Annotated[str, typer.Argument(help="tokenizer@fp or a directory")],
+    text: Annotated[str, typer.Argument()],
+    root: RootOption = Path("runs"),
+) -> None:
+    """Show how a text is cut into tokens."""
+    from flows.commands.store import inspect_tokenizer
+
+    inspect_tokenizer(tokenizer, text, root=root)
+
+
+@store_app.command("verify")
+def store_verify(root: RootOption = Path("runs")) -> None:
+    """Check every byte of every artifact against its manifest."""
+    from flows.commands.store import verify_store
+
+    verify_store(root)
+
+
+@store_app.command("shards")
+def store_shards(
+    shards: Annotated[str, typer.Argument(help="tokenize@fp or a directory")],
+    samples: Annotated[int, typer.Option(min=0, help="Decoded documents to print.")] = 3,
+    root: RootOption = Path("runs"),
+) -> None:
+    """Show counts, lengths and decoded samples of token shards."""
+    from flows.commands.store import show_shards
+
+    show_shards(shards, samples=samples, root=root)
+
+
+@store_app.command("sync")
+def store_sync(root: RootOption = Path("runs")) -> None:
+    """Send to MLflow what the journals hold and it lacks; rebuild a deleted or moved mlflow.db."""
+    from flows.commands.store import sync_store
+
+    sync_store(root)
+
+
+@registry_app.command("promote")
+def registry_promote(
+    name: Annotated[str, typer.Argument(help="The registered model.")],
+    version: Annotated[int, typer.Argument(min=1)],
+    root: RootOption = Path("runs"),
+) -> None:
+    """Make a version the champion by hand; the former one becomes `previous`."""
+    from flows.commands.registry import promote_version
+
+    promote_version(name, version, root=root)
+
+
+@registry_app.command("rollback")
+def registry_rollback(
+    name: Annotated[str, typer.Argument(help="The registered model.")],
+    root: RootOption = Path("runs"),
+) -> None:
+    """Give `champion` back to the version that had it before."""
+    from flows.commands.registry import rollback_version
+
+    rollback_version(name, root=root)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Console entry: users' mistakes end in one line and the error's own exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    prepare_environment()
+    try:
+        app(given, prog_name="mill")
+    except MillError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+

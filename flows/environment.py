@@ -1,0 +1,36 @@
+"""The environment of our entry points, set before any library reads it.
+
+Telemetry of every library is off unless the user turned it on; stores are absolute and lie under
+the root. Only `flows/` reads or writes environment variables.
+"""
+
+import os
+from pathlib import Path
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Huge pages for torch's allocator: the head's matrix product on CPU is up to 3 times as fast.
+    "THP_MEM_ALLOC_ENABLE": "1",
+    # Prefect warns for every log record written outside a run, which is most of ours.
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    # Ours is the display; Prefect's own lines on the terminal repeat it.
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+}
+
+
+def prepare_environment(root: Path | None = None) -> None:
+    """Set what is unset; with `root`, Prefect's home too (the user's own setting wins)."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if root is not None:
+        os.environ.setdefault("PREFECT_HOME", str(root / "prefect"))
+
+
+def prefect_api_url() -> str | None:
+    """The Prefect server the user configured, or None."""
+    return os.environ.get("PREFECT_API_URL") or None

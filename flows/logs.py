@@ -1,0 +1,22 @@
+"""Prefect's log lines, as a person wants them: a user's mistake is one line without a traceback."""
+
+import logging
+from typing import Any
+
+from pipeline.store.errors import MillError
+
+_make_record = logging.getLogRecordFactory()
+
+
+def _record_without_traceback(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = _make_record(*args, **kwargs)
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, MillError):
+        record.exc_info = None
+        record.msg, record.args = "error: %s", (str(error),)
+    return record
+
+
+def quiet_user_errors() -> None:
+    """From now on a logged MillError shows as `error: ...`; every other exception in full."""
+    logging.setLogRecordFactory(_record_without_traceback)

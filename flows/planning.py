@@ -1,0 +1,121 @@
+"""Make a plan: walk the graph without building anything, and price what is missing."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from flows.display import Display, clock
+from flows.plan import Prediction, Workload, predicted_rows
+from flows.run import Run, open_run, prepare_root
+from pipeline.config import RunConfig, load
+from pipeline.store.errors import DataError
+from pipeline.training.config import PretrainConfig, Tokens
+
+# Text per byte of input; measured on this Python's packages, and usual for compressed text.
+TEXT_SHARE = {"pydocs": 0.15, ".gz": 4.0, ".zst": 4.0, ".parquet": 3.0}
+BYTES_PER_TOKEN = 3.5
+
+
+def predict(config: RunConfig, *, root: Path, graph: Callable[[Run], Any]) -> Prediction:
+    """What running `graph` with `config` under `root` would reuse and build."""
+    display = Display(quiet=True)
+    with open_run(config, root=root, display=display, name="plan", planning=True) as run:
+        graph(run)
+    builds = any(record.outcome == "build" for record in run.records)
+    load_ = workload(config, root) if builds else Workload(0, 0, 0, 0, 0, None, 0, 1)
+    return Prediction(
+        root=root,
+        rows=predicted_rows(run.records, load_, root),
+        memory_available=float(psutil.virtual_memory().total),
+        disk_free=float(shutil.disk_usage(root).free),
+        price_per_hour=config.runtime.price_per_hour,
+    )
+
+
+def workload(config: RunConfig, root: Path) -> Workload:
+    """Sizes of the input and of the model that a configuration describes."""
+    read_bytes, text_bytes = input_bytes(config, root)
+    parameters, flops, activations = model_cost(config.pretrain, config.tokenizer)
+    horizon = config.pretrain.horizon
+    row_tokens = config.pretrain.batch_rows * config.pretrain.context_length
+    tokens = horizon.tokens if isinstance(horizon, Tokens) else horizon.steps * row_tokens
+    unique = text_bytes / BYTES_PER_TOKEN
+    workers = config.runtime.workers if isinstance(config.runtime.workers, int) else (psutil.cpu_count() or 1)
+    return Workload(
+        read_bytes, text_bytes, parameters, tokens, flops,
+        tokens / unique if unique else None, activations, workers,
+    )  # fmt: skip
+
+
+def input_bytes(config: RunConfig, root: Path) -> tuple[float, float]:
+    """(bytes to read, bytes of text in them); a source that cannot be sized counts as nothing."""
+    read = text = 0.0
+    for source in config.clean.sources:
+        try:
+            units = source.units(root)
+        except (DataError, OSError):
+            continue  # the run itself will say what is wrong, with the remedy
+        for unit in units:
+            for file in unit.files:
+                size = Path(file.path).stat().st_size
+                share = TEXT_SHARE.get(source.kind, TEXT_SHARE.get(Path(file.path).suffix, 1.0))
+                read += size
+                text += size * share
+    return read, text
+
+
+def model_cost(pretrain: PretrainConfig, tokenizer: Any) -> tuple[float, float, float]:
+    """(parameters, FLOPs per token, bytes of activations) of the model to be trained."""
+    if pretrain.model is None:
+        return 0.0, 0.0, 0.0
+    vocab = getattr(tokenizer, "vocab_size", None) or 50_304
+    model = dataclasses.replace(
+        pretrain.model, vocab_size=vocab, context_length=pretrain.context_length
+    )
+    rows = pretrain.micro_batch_rows or pretrain.batch_rows
+    positions = rows * pretrain.context_length
+    # About 34 bytes per position, layer and dimension in 16 bit (Korthikanti et al. 2022, eq. 2,
+    # without the attention term, which fused attention does not store), doubled for fp32 parts.
+    activations = positions * model.width * model.layers * 68.0
+    return float(model.num_parameters()), float(model.flops_per_token()), activations
+
+
+def show_plan(path: Path, overrides: Sequence[str]) -> None:
+    """`mill plan`: print the table; ConfigError if the plan cannot be carried out."""
+    from flows.language_model import graph  # heavy
+
+    config = load(path, overrides)
+    prediction = predict(config, root=prepare_root(Path(config.root)), graph=graph)
+    Console().print(plan_table(prediction))
+    prediction.refuse_if_impossible()
+
+
+def plan_table(prediction: Prediction) -> Table:
+    """The plan as a table for the terminal."""
+    money = prediction.money
+    table = Table(title=None, caption=_caption(prediction, money), caption_justify="left")
+    for name in ("stage", "action", "time", "memory", "disk"):
+        table.add_column(name, justify="left" if name in ("stage", "action") else "right")
+    table.add_column("")
+    for row in prediction.rows:
+        build = row.action == "build"
+        table.add_row(
+            row.title, row.action, f"~{clock(row.seconds)}" if build else "",
+            f"{row.memory / 1e9:.1f} GB" if build else "", f"{row.disk / 1e6:,.0f} MB" if build else "",
+            row.note, style=None if build else "dim",
+        )  # fmt: skip
+    return table
+
+
+def _caption(prediction: Prediction, money: float | None) -> str:
+    cost = "" if money is None else f", about {money:.2f} at the set price per hour"
+    return (
+        f"about {clock(prediction.seconds)} in all{cost}; machine: "
+        f"{prediction.memory_available / 1e9:.0f} GB memory, {prediction.disk_free / 1e9:.0f} GB disk free"
+    )

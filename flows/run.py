@@ -1,0 +1,256 @@
+"""One run of the graph: its settings, its stores, its display, and the record of its stages.
+
+    with open_run(config, ...) as run:
+        eval_set = freeze_eval_set(run, config.eval_set, config.clean.sources)
+"""
+
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flows.display import Display, StageDisplay, clock
+from pipeline.artifacts import Artifact
+from pipeline.config import RunConfig
+from pipeline.store.errors import ConfigError
+from pipeline.store.files import write_json
+from pipeline.store.fingerprint import plain
+from pipeline.store.manifest import Manifest
+from pipeline.store.provenance import code_state
+from pipeline.store.runtime import Progress, Runtime, Silent
+from pipeline.tracking.run import Tracking, start_tracking
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Stands for an artifact that a plan found missing."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """How one stage of this run went."""
+
+    stage: str
+    title: str
+    outcome: str
+    """`built`, `reused`, `done` (actions) or `build` (plans)."""
+    seconds: float
+    ref: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the command line adds to a flow call beside its parameters."""
+
+    display: Display
+    only: str | None = None
+
+
+_CALL: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def current_call() -> Call:
+    """The command line's call, or a plain one for a run started from a deployment."""
+    return _CALL.get() or Call(Display())
+
+
+@contextmanager
+def called_with(call: Call) -> Iterator[None]:
+    """Hand `call` to the flow called in this block."""
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
+
+
+class OnlyReached(Exception):  # noqa: N818 - a signal to stop, not an error
+    """The stage named by `--only` is done."""
+
+
+@dataclass
+class Run:
+    """What every stage call needs to know; made by `open_run`."""
+
+    config: RunConfig
+    root: Path
+    run_id: str
+    display: Display
+    tracking: Tracking | None
+    device: str
+    orchestrated: bool = False
+    planning: bool = False
+    only: str | None = None
+    records: list[StageRecord] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    observers: tuple[Callable[[str], Progress], ...] = ()
+    """Makers of more Progress objects, told about every stage (Prefect's)."""
+    _reached: bool = False
+
+    def before(self, stage: str) -> None:
+        """Stop the graph once the stage named by `--only` has been passed."""
+        if self._reached and stage != self.only:
+            raise OnlyReached(stage)
+
+    @contextmanager
+    def stage(self, name: str, title: str) -> Iterator[Runtime]:
+        """The Runtime of one stage, with its journal, its progress and its child run."""
+        may_build = not self.planning and self.only in (None, name)
+        observers = tuple(make(title) for make in self.observers)
+        progress = StageDisplay(self.display, title, others=observers)
+        if self.planning:
+            quiet = Silent()
+            runtime = self.config.runtime.build(
+                device=self.device, journal=quiet, progress=quiet, may_build=False
+            )
+            yield replace(runtime, verify="sizes")
+            return
+        assert self.tracking is not None  # open_run made it
+        self._progress = progress
+        with self.tracking.stage(title) as journal:
+            yield self.config.runtime.build(
+                device=self.device, journal=journal, progress=progress, may_build=may_build
+            )
+
+    def plan_only(self, stage: str, title: str) -> Planned:
+        """Record that a plan would build this stage."""
+        self.records.append(StageRecord(stage, title, "build", 0.0, ""))
+        return Planned(stage)
+
+    def finished(self, stage: str, title: str, noun: Any) -> None:
+        """Record, show and track a stage that is done."""
+        if self.planning:
+            self.records.append(StageRecord(stage, title, "reuse", 0.0, getattr(noun, "ref", "")))
+            return
+        progress = self._progress
+        seconds = time.monotonic() - progress.started
+        is_artifact = isinstance(noun, Artifact)
+        outcome = progress.outcome if is_artifact else "done"
+        ref = noun.ref if is_artifact else getattr(noun, "summary", "")
+        self.records.append(StageRecord(stage, title, outcome, seconds, ref))
+        mark = {"reused": "=", "built": "+"}.get(outcome, ".")
+        facts = headline(noun.manifest) if is_artifact else ref
+        self.display.line(f"{mark} {title:<14} {outcome:<7} {clock(seconds):>8}  {facts}")
+        if is_artifact and self.tracking is not None:
+            self.tracking.log_stage(noun)
+        self._reached = self._reached or stage == self.only
+
+
+def headline(manifest: Manifest) -> str:
+    """The few facts of an artifact that fit behind its name on the terminal."""
+    facts = manifest.facts
+    shown = []
+    for name in (
+        "documents", "documents_kept", "bytes_kept", "vocab_size", "bytes_per_token", "train_tokens",
+        "train", "held_out", "num_parameters", "final_train_loss", "best_validation_loss",
+        "bits_per_byte", "exact_match", "size_bytes",
+    ):  # fmt: skip
+        value = facts.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+        shown.append(f"{name.replace('_', ' ')} {text}")
+    return " · ".join([manifest.ref, *shown[:4]])
+
+
+def resolve_device(wanted: str) -> str:
+    """`auto` becomes cuda where torch sees an NVIDIA GPU; a wanted GPU that is absent is an error."""
+    import torch  # heavy: only runs need it
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "runtime.device=cuda but torch sees no NVIDIA GPU; use runtime.device=auto or install "
+            "the driver and a CUDA build of torch"
+        )
+    return wanted
+
+
+def code_tags() -> dict[str, str]:
+    """Tags that say which code ran."""
+    state = code_state()
+    return {name: str(state[name]) for name in ("git_commit", "git_dirty") if state[name] is not None}
+
+
+def new_run_id() -> str:
+    """Sortable and unique: `20261120-204301-3fa9c2`."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+
+
+def prepare_root(root: Path) -> Path:
+    """Create the root and prove it can be written before any work."""
+    root = root.expanduser().absolute()
+    probe = root / f".probe-{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"root={root} cannot be written ({error}); choose another root=") from error
+    return root
+
+
+class Interrupted(SystemExit):
+    """SIGTERM arrived and the training loop has saved what it had."""
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(143)
+
+
+@contextmanager
+def open_run(
+    config: RunConfig, *, root: Path, display: Display, name: str, orchestrated: bool = False,
+    planning: bool = False, only: str | None = None, tags: dict[str, str] | None = None,
+    observers: tuple[Callable[[str], Progress], ...] = (),
+) -> Iterator[Run]:  # fmt: skip
+    """Open the stores, give the run an id, and close everything on every way out."""
+    device = "cpu" if planning else resolve_device(config.runtime.device)
+    run_id = new_run_id()
+    tracking = None
+    if not planning:
+        tracking = start_tracking(
+            config.tracking, root, run_id, f"{name} {run_id}", {**code_tags(), **(tags or {})}
+        )
+        tracking.params(plain(config))
+        write_json(root / "journal" / run_id / "config.json", plain(config))
+    run = Run(
+        config, root, run_id, display, tracking, device,
+        orchestrated=orchestrated, planning=planning, only=only, observers=observers,
+    )  # fmt: skip
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except OnlyReached:
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        if tracking is not None:
+            records = [json.loads(json.dumps(r.__dict__)) for r in run.records]
+            write_json(root / "journal" / run_id / "stages.json", records)
+            tracking.finish(status)
+
+
+@contextmanager
+def sigterm_as_exit() -> Iterator[None]:
+    """Outside the training loop, which handles it itself, SIGTERM ends the run with code 143."""
+    previous = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,58 @@
+"""`mill run`: from a settings file to a finished run, with or without Prefect.
+
+The Prefect server needs seconds to start, so it is started before the heavy imports and waited for
+after them.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.display import Display
+from flows.environment import prefect_api_url, prepare_environment
+from flows.server import PrefectServer, prefect_api
+from pipeline.store.errors import ConfigError
+from pipeline.store.settings_file import read_settings
+
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
+
+
+def run_config(
+    path: Path, overrides: Sequence[str], *, only: str | None, orchestrated: bool
+) -> None:
+    """Run the graph of a settings file; raises MillError, or SystemExit with 143 after SIGTERM."""
+    settings = read_settings(path, overrides)
+    root = Path(str(settings.get("root", "runs"))).expanduser().absolute()
+    prepare_environment(root)
+    display = Display()
+    display.line(f"gristmill: {path} -> {root}", style="bold")
+    with ExitStack() as stack:
+        server: PrefectServer | None = None
+        if orchestrated:
+            root.mkdir(parents=True, exist_ok=True)
+            server = stack.enter_context(prefect_api(root, prefect_api_url()))
+        # Heavy: torch, mlflow and prefect load while the server starts.
+        from flows.language_model import language_model, run_language_model
+        from flows.logs import quiet_user_errors
+        from flows.run import Call, called_with, sigterm_as_exit
+        from flows.stages import NAMES
+        from pipeline.config import validate
+        from pipeline.store.fingerprint import plain
+
+        if only is not None and only not in NAMES:
+            raise ConfigError(f"--only={only} is no stage; stages are {', '.join(NAMES)}")
+        config: RunConfig = validate(settings, where=str(path))
+        quiet_user_errors()
+        if not orchestrated:
+            with sigterm_as_exit():
+                run_language_model(config, Call(display, only), orchestrated=False)
+            return
+        if server is not None:
+            server.wait_until_healthy(
+                lambda seconds: display.redraw(f"  starting Prefect {seconds:.0f} s")
+            )
+        stack.enter_context(sigterm_as_exit())
+        with called_with(Call(display, only)):
+            language_model(config=plain(config))

@@ -1,0 +1,33 @@
+"""Every stage of the project as the flows use it: retries, tags and what Prefect shows of it."""
+
+from flows import show
+from flows.stage import Stage
+from pipeline.stages import clean_corpus as _clean
+from pipeline.stages import evaluate as _evaluate
+from pipeline.stages import export_model as _export
+from pipeline.stages import finetune as _finetune
+from pipeline.stages import freeze_eval_set as _freeze
+from pipeline.stages import measure_baselines as _baselines
+from pipeline.stages import prepare_examples as _examples
+from pipeline.stages import pretrain as _pretrain
+from pipeline.stages import register as _register
+from pipeline.stages import tokenize_corpus as _tokenize
+from pipeline.stages import train_tokenizer as _tokenizer
+
+freeze_eval_set = Stage("eval_set", _freeze.freeze_eval_set, retries=2)
+clean_corpus = Stage("clean", _clean.clean_corpus, retries=2, show=show.funnel)
+train_tokenizer = Stage("tokenizer", _tokenizer.train_tokenizer, retries=2)
+tokenize_corpus = Stage("tokenize", _tokenize.tokenize_corpus, retries=2)
+prepare_examples = Stage("examples", _examples.prepare_examples, retries=2)
+pretrain = Stage("pretrain", _pretrain.pretrain, show=show.loss_curve, tags=("training",))
+finetune = Stage("finetune", _finetune.finetune, show=show.loss_curve, tags=("training",))
+measure_baselines = Stage("baselines", _baselines.measure_baselines)
+evaluate = Stage("evaluate", _evaluate.evaluate, show=show.evaluation)
+export_model = Stage("export", _export.export_model)
+register = Stage("registry", _register.register, show=show.registration)
+
+NAMES = (
+    "eval_set", "clean", "tokenizer", "tokenize", "examples", "pretrain", "finetune",
+    "baselines", "evaluate", "export", "registry",
+)  # fmt: skip
+"""In the order of the graph; also what `--only` takes."""

@@ -1,0 +1,142 @@
+"""One frozen tree of settings per run, read from one YAML file; only flows import it.
+
+    root, runtime, tracking            where and how: never part of an artifact's identity
+    eval_set, clean, ..., registry     one section per stage
+
+Numbers are read as a person means them (`3e-4` is a number), a duplicate or unknown key is an error.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.stages.clean_corpus import CleanConfig
+from pipeline.stages.evaluate import EvaluateConfig
+from pipeline.stages.export_model import ExportConfig
+from pipeline.stages.freeze_eval_set import EvalSetConfig
+from pipeline.stages.measure_baselines import BaselinesConfig
+from pipeline.stages.prepare_examples import ExamplesConfig
+from pipeline.stages.register import RegistryConfig
+from pipeline.stages.tokenize_corpus import TokenizeConfig
+from pipeline.stages.train_tokenizer import TokenizerConfig
+from pipeline.store.errors import ConfigError
+from pipeline.store.runtime import Journal, Progress, Runtime
+from pipeline.store.settings_file import read_settings
+from pipeline.tracking.config import TrackingConfig
+from pipeline.training.config import FinetuneConfig, PretrainConfig
+
+
+class RuntimeConfig(BaseModel):
+    """Device, workers and cadence: they change speed and place, never a result's identity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", title="Device", description="auto takes an NVIDIA GPU where there is one"
+    )
+    workers: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = Field(
+        "auto", title="Worker processes", description="for reading, cleaning and tokenizing"
+    )
+    compile: bool = Field(False, title="torch.compile", description="pays off in long runs only")
+    threads: int | None = Field(None, ge=1, le=1024, title="Threads of torch")
+    log_every_seconds: float = Field(1.0, ge=0.0, le=3600)
+    checkpoint_every_seconds: float = Field(30.0, ge=0.0, le=86400)
+    verify: Literal["auto", "full", "sampled"] = Field(
+        "auto", description="hash check on reuse: full up to 2 GB per artifact, sampled above"
+    )
+    lock_wait_seconds: float = Field(
+        3600, ge=0, description="how long to wait for an artifact that another run is building"
+    )
+    price_per_hour: float | None = Field(
+        None, ge=0, title="Price of this machine per hour", description="`mill plan` then shows money"
+    )
+
+    def build(self, *, device: str, journal: Journal, progress: Progress, may_build: bool) -> Runtime:
+        """The Runtime of one stage, on the resolved `device`."""
+        workers = (os.cpu_count() or 1) if self.workers == "auto" else self.workers
+        return Runtime(
+            device=device,
+            workers=workers,
+            compile=self.compile,
+            log_every_seconds=self.log_every_seconds,
+            checkpoint_every_seconds=self.checkpoint_every_seconds,
+            verify=self.verify,
+            lock_wait_seconds=self.lock_wait_seconds,
+            may_build=may_build,
+            threads=self.threads,
+            journal=journal,
+            progress=progress,
+        )
+
+
+class RunConfig(BaseModel):
+    """Everything one run of the graph needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: str = Field("runs", title="Root", description="where artifacts and stores live")
+    runtime: RuntimeConfig = RuntimeConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    eval_set: EvalSetConfig = EvalSetConfig()
+    clean: CleanConfig
+    tokenizer: TokenizerConfig
+    tokenize: TokenizeConfig = TokenizeConfig()
+    examples: ExamplesConfig
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    baselines: BaselinesConfig = BaselinesConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+    registry: RegistryConfig
+
+
+def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:
+    """The RunConfig of `settings`; a ConfigError lists every wrong key with what is allowed."""
+    try:
+        return RunConfig.model_validate(dict(settings))
+    except ValidationError as error:
+        raise ConfigError(explain(error, where=where)) from error
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read, override and validate a configuration file."""
+    return validate(read_settings(path, overrides), where=str(path))
+
+
+def explain(error: ValidationError, *, where: str) -> str:
+    """One line per problem: the key, the value, what is wrong, and the nearest known key."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        value = problem.get("input")
+        shown = "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = "no such setting" + _nearest(problem["loc"])
+        lines.append(f"{key}{shown}: {message}")
+    head = f"{where} has {len(lines)} wrong setting{'s' if len(lines) > 1 else ''}"
+    return head + "\n  " + "\n  ".join(lines)
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """`; did you mean X?` for a misspelt key, looking at the fields of the section it is in."""
+    kind: Any = RunConfig
+    for part in location[:-1]:
+        fields = getattr(kind, "model_fields", {})
+        if part in fields:
+            kind = fields[part].annotation
+    if hasattr(kind, "model_fields"):
+        names = list(kind.model_fields)
+    elif dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+    else:
+        names = []
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known here: {', '.join(sorted(names))}" if names else ""

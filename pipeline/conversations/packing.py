@@ -1,0 +1,231 @@
+"""Examples into rows of equal length, several to a row (packed) or one (padded), in an Arrow file.
+
+    ids        p p b a a e | q b c e | 0 0      context_length + 1 entries per row
+    trainable  0 0 0 1 1 1 | 0 0 1 1 | 0 0
+    segment    1 1 1 1 1 1 | 2 2 2 2 | 0 0      0 = padding, known by this alone, never by an id
+
+`pipeline/tokens/batches.py` reads the file, shifts by one and keeps segments from seeing each other.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.conversations.example import Example, read_examples
+from pipeline.conversations.template import Segments, TextEncoder, pair_segments, segments
+from pipeline.store.errors import ConfigError, DataError
+from pipeline.store.files import replacing
+
+Policy = Literal["drop", "truncate_prompt_left", "error"]
+PACKED_SCHEMA = pa.schema([
+    ("ids", pa.list_(pa.uint32())),
+    ("trainable", pa.list_(pa.uint8())),
+    ("segment", pa.list_(pa.uint32())),
+])  # fmt: skip
+ROWS_PER_BATCH = 1_000
+
+
+def write_rows(
+    rows: Iterable[Example] | Path,
+    tokenizer: TextEncoder,
+    out_path: Path,
+    *,
+    context_length: int,
+    policy: Policy = "drop",
+    pack: bool = True,
+) -> dict[str, Any]:
+    """Write the packed-rows file of `rows` (examples or a JSONL path) and return its counts.
+
+    An example longer than `context_length + 1` tokens follows `policy`; an answer is never cut.
+    One without a target, judged after cutting, is dropped and counted. DataError if none is left.
+    """
+    if context_length < 1:
+        raise ConfigError(f"context_length={context_length} must be at least 1")
+    capacity = context_length + 1
+    examples = read_examples(rows) if isinstance(rows, Path) else iter(rows)
+    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    fitted = list(_fitted(examples, tokenizer, capacity, policy, counts, dropped))
+    if not fitted:
+        raise DataError(
+            f"no example of {counts['seen']} can be trained on with context_length={context_length} "
+            f"(dropped: {dict(dropped)}); raise context_length or choose policy=truncate_prompt_left"
+        )
+    bins = best_fit([len(item.ids) for item in fitted], capacity) if pack else _alone(len(fitted))
+    _write(out_path, bins, fitted, capacity, tokenizer, pack=pack, policy=policy)
+    tokens = sum(len(item.ids) for item in fitted)
+    return {
+        "rows": len(bins),
+        "examples": len(fitted),
+        "seen": counts["seen"],
+        "dropped": dict(sorted(dropped.items())),
+        "truncated": counts["truncated"],
+        "tokens": tokens,
+        "target_tokens": sum(sum(item.trainable) for item in fitted),
+        "padding_tokens": len(bins) * capacity - tokens,
+        "efficiency": tokens / (len(bins) * capacity),
+        "context_length": context_length,
+        "packed": pack,
+        "policy": policy,
+    }
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """An example that fits, or why it does not."""
+
+    item: Segments | None = None
+    truncated: bool = False
+    reason: str = ""
+
+
+def _fitted(
+    examples: Iterator[Example],
+    tokenizer: TextEncoder,
+    capacity: int,
+    policy: Policy,
+    counts: Counter[str],
+    dropped: Counter[str],
+) -> Iterator[Segments]:
+    handle = _POLICIES.get(policy)
+    if handle is None:
+        raise ConfigError(f"policy={policy!r} is unknown; use one of {', '.join(_POLICIES)}")
+    for example in examples:
+        counts["seen"] += 1
+        item = segments(example, tokenizer)
+        fit = _Fit(item) if len(item.ids) <= capacity else handle(example, tokenizer, capacity)
+        if fit.item is None:
+            dropped[fit.reason] += 1
+        elif not any(fit.item.trainable[1:]):  # the first token of a row is never a target
+            dropped["no_target"] += 1
+        else:
+            counts["truncated"] += fit.truncated
+            yield fit.item
+
+
+def _drop(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+    return _Fit(reason="too_long")
+
+
+def _refuse(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+    length = len(segments(example, tokenizer).ids)
+    raise DataError(
+        f"example {example.id or example.question[:60]!r} has {length} tokens, a row holds "
+        f"{capacity}; shorten it, raise context_length, or choose policy=drop or truncate_prompt_left"
+    )
+
+
+def _truncate_left(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+    """Cut the beginning of the prompt, or the oldest turns; the answer stays whole."""
+    if example.messages:
+        return _without_oldest_turns(example, tokenizer, capacity)
+    prompt, answer = tokenizer.encode(example.prompt), tokenizer.encode(example.answer)
+    room = capacity - len(answer) - 2
+    if room < 0:
+        return _Fit(reason="answer_too_long")
+    return _Fit(pair_segments(prompt[len(prompt) - room :], answer, tokenizer), truncated=True)
+
+
+def _without_oldest_turns(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+    """System turns at the start stay; after them, whole turns go until the rest begins with a user."""
+    turns = list(example.messages)
+    lead = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    for start in range(lead + 1, len(turns)):
+        if turns[start].role != "user":
+            continue
+        shorter = replace(example, messages=(*turns[:lead], *turns[start:]))
+        item = segments(shorter, tokenizer)
+        if len(item.ids) <= capacity:
+            return _Fit(item, truncated=True)
+    return _Fit(reason="last_turn_too_long")
+
+
+_POLICIES: dict[str, Callable[[Example, TextEncoder, int], _Fit]] = {
+    "drop": _drop,
+    "truncate_prompt_left": _truncate_left,
+    "error": _refuse,
+}
+
+
+def _alone(count: int) -> list[list[int]]:
+    return [[i] for i in range(count)]
+
+
+def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit decreasing: each item, longest first, goes to the fullest row that still holds it.
+
+    O(n log n + n * capacity / 64): the free spaces that occur are the bits of one integer.
+    Every length must be in 1..capacity. Returns the item numbers of each row.
+    """
+    assert all(0 < length <= capacity for length in lengths)
+    bins: list[list[int]] = []
+    with_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows by free space
+    occurring = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        length = lengths[i]
+        fitting = occurring >> length
+        if fitting:
+            room = length + (fitting & -fitting).bit_length() - 1
+            row = with_room[room].pop()
+            if not with_room[room]:
+                occurring &= ~(1 << room)
+            bins[row].append(i)
+        else:
+            room, row = capacity, len(bins)
+            bins.append([i])
+        left = room - length
+        with_room[left].append(row)
+        occurring |= 1 << left
+    return bins
+
+
+def _write(
+    path: Path,
+    bins: Sequence[Sequence[int]],
+    fitted: Sequence[Segments],
+    capacity: int,
+    tokenizer: TextEncoder,
+    *,
+    pack: bool,
+    policy: Policy,
+) -> None:
+    facts = {
+        "context_length": str(capacity - 1),
+        "tokenizer_sha256": str(getattr(tokenizer, "sha256", "")),
+        "packed": str(pack).lower(),
+        "policy": policy,
+    }
+    schema = PACKED_SCHEMA.with_metadata(facts)
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        with pa.ipc.new_file(sink, schema) as writer:
+            for start in range(0, len(bins), ROWS_PER_BATCH):
+                chunk = bins[start : start + ROWS_PER_BATCH]
+                writer.write_batch(_record_batch(chunk, fitted, capacity, schema))
+
+
+def _record_batch(
+    bins: Sequence[Sequence[int]], fitted: Sequence[Segments], capacity: int, schema: pa.Schema
+) -> pa.RecordBatch:
+    shape = (len(bins), capacity)
+    ids, segment = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
+    trainable = np.zeros(shape, np.uint8)
+    for row, members in enumerate(bins):
+        at = 0
+        for number, member in enumerate(members, start=1):
+            item = fitted[member]
+            stop = at + len(item.ids)
+            ids[row, at:stop] = item.ids
+            trainable[row, at:stop] = item.trainable
+            segment[row, at:stop] = number
+            at = stop
+    offsets = np.arange(0, len(bins) * capacity + 1, capacity, dtype=np.int32)
+    columns = [
+        pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
+        for values in (ids, trainable, segment)
+    ]
+    return pa.record_batch(columns, schema=schema)

@@ -1,0 +1,54 @@
+"""Intervals: how far a figure would move with other documents or other questions."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+def bits_per_byte(nats: float, num_bytes: float) -> float:
+    """`nats / (ln 2 * bytes)`: comparable between tokenizers, unlike token perplexity."""
+    return nats / (math.log(2) * num_bytes)
+
+
+def bootstrap_weights(documents: int, draws: int, seed: int) -> np.ndarray:
+    """How often each document occurs in each resample: (draws, documents), rows sum to documents."""
+    rng = np.random.default_rng(seed)
+    weights = np.empty((draws, documents), np.int32)
+    for row in range(draws):
+        weights[row] = np.bincount(rng.integers(0, documents, documents), minlength=documents)
+    return weights
+
+
+def percentile_interval(values: np.ndarray) -> Interval:
+    """The 2.5th and 97.5th percentile."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_ratio(
+    numerator: np.ndarray, denominator: np.ndarray, *, draws: int, seed: int
+) -> Interval:
+    """95 % percentile interval of sum(numerator) / sum(denominator), resampling documents together."""
+    weights = bootstrap_weights(len(numerator), draws, seed).astype(np.float64)
+    return percentile_interval((weights @ numerator) / (weights @ denominator))
+
+
+def wilson(correct: int, total: int) -> Interval:
+    """Wilson's 95 % score interval of a share; (0, 1) when nothing was asked."""
+    if total == 0:
+        return Interval(0.0, 1.0)
+    share, z2 = correct / total, Z_95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))

@@ -1,0 +1,255 @@
+"""What a checkpoint is worth: bits per byte, answers to held-out questions, samples.
+
+report.json            perplexity, sft, generations, answers
+documents.arrow        one row per held-out document, for paired comparison
+sft_items.jsonl        one row per question, for paired comparison
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.checkpoint_io import load_model
+from model.errors import WeightsError
+from model.language_model import LanguageModel
+from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExampleSet, TrainedTokenizer
+from pipeline.conversations.example import Example, read_examples
+from pipeline.evals.generations import Sampling, continue_prompts
+from pipeline.evals.perplexity import score_documents, summarise, write_scores
+from pipeline.evals.sft import (
+    Item,
+    answer_questions,
+    choose_questions,
+    most_frequent_answers,
+    response_loss,
+    summarise_items,
+    write_items,
+)
+from pipeline.store.building import Outcome, artifact_key, build
+from pipeline.store.errors import ArtifactError, ConfigError, DataError
+from pipeline.store.files import write_json
+from pipeline.store.fingerprint import short
+from pipeline.store.runtime import Runtime
+from pipeline.tokens.tokenizer import Tokenizer
+
+VERSION = 1
+ANSWERS_SHOWN_PER_KIND = 3
+
+
+class EvaluateConfig(BaseModel):
+    """How a checkpoint is measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stride: int | None = Field(
+        None, title="Window stride", ge=1,
+        description="tokens a window moves on in long documents; null: half the model's context",
+    )  # fmt: skip
+    bootstrap_draws: int = Field(
+        1_000, title="Bootstrap draws", description="resamples of the documents for the interval",
+        ge=100, le=100_000,
+    )  # fmt: skip
+    questions_per_kind: int = Field(
+        100,
+        title="Questions per kind",
+        description="held-out questions answered for exact match",
+        ge=0,
+    )
+    max_answer_tokens: int = Field(
+        48,
+        title="Longest answer",
+        description="tokens after which an answer counts as not ended",
+        ge=1,
+    )
+    prompts: tuple[str, ...] = Field(
+        ("Return the", "def read(", "class Path"), title="Prompts",
+        description="continued greedily and by sampling",
+    )  # fmt: skip
+    max_tokens: int = Field(
+        64, title="Continuation", description="tokens per continued prompt", ge=1
+    )
+    temperature: float = Field(
+        0.8, title="Temperature", description="of the sampled continuation", gt=0
+    )
+    top_k: int | None = Field(
+        50, title="Top-k", description="sample among the k likeliest; null: all", ge=1
+    )
+    top_p: float | None = Field(
+        0.95,
+        title="Top-p",
+        description="sample within this probability mass; null: all",
+        gt=0,
+        le=1,
+    )
+    seed: int = Field(0, title="Seed", description="of the bootstrap and of sampling", ge=0)
+
+
+def evaluate(
+    config: EvaluateConfig,
+    checkpoint: Checkpoint,
+    tokenizer: TrainedTokenizer,
+    eval_set: EvalSet,
+    examples: ExampleSet,
+    *,
+    root: Path,
+    runtime: Runtime,
+) -> EvalReport:
+    """Measure `checkpoint` in float32; the report depends on nothing but its inputs and `config`.
+
+    ArtifactError for a checkpoint of another vocabulary, ConfigError for a stride beyond its
+    context, DataError for an empty eval set, TrainingError for weights that give no finite loss.
+    """
+    inputs = [checkpoint.key, tokenizer.key, eval_set.key, examples.key]
+    key = artifact_key("evaluate", VERSION, config, inputs)
+    directory = root / "eval" / short(key.fingerprint)
+
+    def work(directory: Path) -> Outcome:
+        if runtime.threads is not None:
+            torch.set_num_threads(runtime.threads)
+        model, words = _open(checkpoint, tokenizer, runtime.device)
+        context = model.config.context_length
+        report: dict[str, Any] = {
+            "checkpoint": checkpoint.ref,
+            "eval_set": eval_set.ref,
+            "examples": examples.ref,
+        }
+        report |= {"perplexity": _perplexity(config, model, words, eval_set, directory, context)}
+        runtime.progress.advance(1, 3, "parts")
+        sft, items = _sft(config, model, words, examples, context)
+        write_items(directory / "sft_items.jsonl", items)
+        runtime.progress.advance(2, 3, "parts")
+        sampling = Sampling(
+            config.max_tokens, config.temperature, config.top_k, config.top_p, config.seed
+        )
+        report |= {
+            "sft": sft,
+            "answers": _shown(items),
+            "sampling": {name: getattr(sampling, name) for name in Sampling.__dataclass_fields__},
+            "generations": continue_prompts(
+                model, words, config.prompts, sampling, context=context
+            ),
+        }
+        runtime.progress.advance(3, 3, "parts")
+        write_json(directory / "report.json", report)
+        facts = headline(report)
+        runtime.journal.event("evaluated", facts)
+        runtime.journal.metrics(
+            {name: value for name, value in facts.items() if isinstance(value, int | float)}, step=0
+        )
+        return Outcome(facts)
+
+    build(key, directory, work, root=root, runtime=runtime)
+    return EvalReport(directory, key.fingerprint)
+
+
+def _open(
+    checkpoint: Checkpoint, tokenizer: TrainedTokenizer, device: str
+) -> tuple[LanguageModel, Tokenizer]:
+    words = Tokenizer.load(tokenizer.path)
+    try:
+        model = load_model(checkpoint.weights_path.parent, device=device)
+    except WeightsError as error:
+        raise ArtifactError(f"{checkpoint.ref} cannot be loaded: {error}") from error
+    if words.vocab_size > model.config.vocab_size:
+        raise ArtifactError(
+            f"{tokenizer.ref} has {words.vocab_size} ids, the model of {checkpoint.ref} only "
+            f"{model.config.vocab_size}; evaluate it with the tokenizer it was trained with"
+        )
+    return model, words
+
+
+def _perplexity(
+    config: EvaluateConfig,
+    model: LanguageModel,
+    words: Tokenizer,
+    eval_set: EvalSet,
+    directory: Path,
+    context: int,
+) -> dict[str, Any]:
+    stride = config.stride if config.stride is not None else max(1, context // 2)
+    if stride > context:
+        raise ConfigError(
+            f"evaluate.stride={stride} exceeds the model's context of {context}; lower it"
+        )
+    with pa.memory_map(str(eval_set.documents_path)) as file:
+        table = pa.ipc.open_file(file).read_all()
+        documents = {name: table[name].to_pylist() for name in ("doc_id", "text", "source")}
+    if not documents["doc_id"]:
+        raise DataError(
+            f"{eval_set.ref} holds no document; raise eval_set.max_bytes or add documents"
+        )
+    scores = score_documents(model, words, documents, context=context, stride=stride)
+    write_scores(directory / "documents.arrow", scores)
+    return summarise(
+        scores, context=context, stride=stride, draws=config.bootstrap_draws, seed=config.seed
+    )
+
+
+def _sft(
+    config: EvaluateConfig,
+    model: LanguageModel,
+    words: Tokenizer,
+    examples: ExampleSet,
+    context: int,
+) -> tuple[dict[str, Any], list[Item]]:
+    held_out = list(read_examples(examples.path / "held_out.jsonl"))
+    validation = list(read_examples(examples.path / "validation.jsonl"))
+    losses = {
+        "held_out": response_loss(model, words, held_out, context=context),
+        "validation": response_loss(model, words, validation, context=context),
+    }
+    # A small set of the user's own may have no held-out group; then validation is what there is.
+    split = "held_out" if losses["held_out"]["response_tokens"] else "validation"
+    asked = held_out if split == "held_out" else validation
+    questions = choose_questions(asked, config.questions_per_kind)
+    items, no_room = answer_questions(
+        model, words, questions, _baselines(questions, examples),
+        context=context, max_tokens=config.max_answer_tokens,
+    )  # fmt: skip
+    section = {
+        "split": split,
+        "response_loss": losses[split]["response_loss"],
+        "response_tokens": losses[split]["response_tokens"],
+        **losses,
+        **summarise_items(items),
+        "questions": len(questions),
+        "prompts_without_room": no_room,
+    }
+    return section, items
+
+
+def _baselines(questions: list[Example], examples: ExampleSet) -> dict[str, str]:
+    if all(question.copy_baseline is not None for question in questions):
+        return {}
+    return most_frequent_answers(read_examples(examples.path / "train.jsonl"))
+
+
+def _shown(items: list[Item]) -> list[dict[str, Any]]:
+    """The first few answers of each kind, right or wrong."""
+    shown: list[dict[str, Any]] = []
+    for kind in sorted({item.kind for item in items}):
+        for item in [item for item in items if item.kind == kind][:ANSWERS_SHOWN_PER_KIND]:
+            shown.append({
+                "prompt": item.prompt, "expected": item.expected, "answer": item.answer,
+                "kind": kind, "correct": item.correct, "baseline": item.baseline,
+            })  # fmt: skip
+    return shown
+
+
+def headline(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of report.json that go into the manifest and the tracker."""
+    perplexity, sft = report["perplexity"], report["sft"]
+    names = ("bits_per_byte", "bits_per_byte_low", "bits_per_byte_high", "bits_per_byte_macro",
+             "token_perplexity", "nats_per_token", "tokens", "bytes", "documents")  # fmt: skip
+    facts: dict[str, Any] = {name: perplexity[name] for name in names}
+    facts["response_loss"] = sft["response_loss"]
+    facts["eos_rate"] = sft["eos_rate"]
+    for book in ("open_book", "closed_book"):
+        facts[f"{book}_exact_match"] = sft[book]["rate"]
+        facts[f"{book}_baseline"] = sft[book]["baseline"]
+    for kind, row in sft["exact_match"].items():
+        facts[f"exact_match_{kind}"] = row["rate"]
+    return facts

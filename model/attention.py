@@ -110,10 +110,22 @@ class KVCache:
                 store[layer] = tensor[rows]
         self.valid = None if self.valid is None else self.valid[rows]
 
+    def drop_first(self, columns: int) -> None:
+        """Forget the first positions, which hold nothing but padding in every row."""
+        if columns == 0:
+            return
+        for store in (self._keys, self._values):
+            for layer, tensor in store.items():
+                store[layer] = tensor.roll(-columns, dims=1)
+        if self.valid is not None:
+            self.valid = self.valid.roll(-columns, dims=1)
+            self.valid[:, self.length - columns :] = True
+        self.length -= columns
+
 
 @dataclass(frozen=True)
 class Pattern:
-    """Who may attend to whom in one forward pass; `mask=None` is plain causal (or one new token)."""
+    """Who may attend to whom in one pass: a mask, or without one causal or everything."""
 
     mask: Tensor | None
     causal: bool

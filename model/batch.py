@@ -1,6 +1,6 @@
 """The one batch type of every objective, and what a model returns for it.
 
-B batch rows, T positions. Objectives and fine-tuning differ in the data of a batch, never in the loop.
+B batch rows, T positions. Objectives and fine-tuning differ in a batch's data, never in the loop.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of tokens with their targets; already shifted: position t of `inputs` predicts `targets[t]`."""
+    """Rows of tokens and targets, already shifted: position t of `inputs` predicts `targets[t]`."""
 
     inputs: Tensor  # (B, T) int64
     targets: Tensor  # (B, T) int64
@@ -33,13 +33,16 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
-        move = {"device": device, "non_blocking": non_blocking}
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
         source = self.source
         if source is not None:
-            source = Source(source.inputs.to(**move), source.segment_ids.to(**move))
+            source = Source(moved(source.inputs), moved(source.segment_ids))
         return Batch(
-            self.inputs.to(**move), self.targets.to(**move), self.loss_mask.to(**move),
-            self.segment_ids.to(**move), self.positions.to(**move), source,
+            moved(self.inputs), moved(self.targets), moved(self.loss_mask),
+            moved(self.segment_ids), moved(self.positions), source,
         )  # fmt: skip
 
     def rows(self, start: int, stop: int) -> "Batch":

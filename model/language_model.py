@@ -135,9 +135,9 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """(B, T) token ids -> (B, T, D) what the head multiplies.
 
-        `segment_ids` (B, T): tokens attend only within equal ids, 0 is padding; None is one document
-        per row. `positions` (B, T) default to restarting with every segment. With a `cache` the
-        inputs continue what it holds and `segment_ids` may only mark padding.
+        `segment_ids` (B, T): tokens attend only within equal ids, 0 is padding; None is one
+        document per row. `positions` (B, T) default to restarting with every segment. With a
+        `cache` the inputs continue what it holds and `segment_ids` may only mark padding.
         Raises ContextLengthError beyond `config.context_length`.
         """
         length, seen = inputs.shape[1], 0 if cache is None else cache.length
@@ -278,7 +278,7 @@ class DecoderConfig(ABC):
             return self.assemble().num_parameters()
 
     def flops_per_token(self) -> int:
-        """Forward and backward: 6 per weight of blocks and head + 12*L*H*K*T of attention (PaLM)."""
+        """Forward and backward: 6 per weight of blocks and head, 12*L*H*K*T of attention (PaLM)."""
         with torch.device("meta"):
             model = self.assemble()
         matrices = sum(

@@ -16,7 +16,7 @@ Activation = Literal["silu", "relu2"]
 
 
 class Linear(nn.Module):
-    """`x @ weight.T + bias`, casting the weights to x's dtype; unlike autocast, once per forward."""
+    """`x @ weight.T + bias`, casting the weights to x's dtype once per forward."""
 
     def __init__(self, in_width: int, out_width: int, *, bias: bool = False) -> None:
         super().__init__()
@@ -37,8 +37,9 @@ def joined(x: Tensor, maps: Sequence[Linear]) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return torch.cat([linear(x) for linear in maps], dim=-1)
-    weight = torch.cat([linear.weight for linear in maps]).to(x.dtype)
-    biases = [linear.bias for linear in maps if linear.bias is not None]
+    weights: list[Tensor] = [linear.weight for linear in maps]
+    biases: list[Tensor] = [linear.bias for linear in maps if linear.bias is not None]
+    weight = torch.cat(weights).to(x.dtype)
     return F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
 
 
@@ -71,7 +72,7 @@ class LayerNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """GPT-2's network: up, GELU, down. GELU in its tanh form, which Hugging Face calls `gelu_new`."""
+    """GPT-2's network: up, GELU in its tanh form (Hugging Face's `gelu_new`), down."""
 
     def __init__(self, width: int, hidden_width: int, *, bias: bool) -> None:
         super().__init__()

@@ -6,7 +6,7 @@
     head        untied output matrix          yes            AdamW, head_learning_rate
     vector      norms and biases              no             AdamW, vector_learning_rate
 
-Every group remembers its full rate; `Optimizer.set_factor(schedule.factor(step, total))` scales all.
+Every group remembers its full rate; `set_factor(schedule.factor(step, total))` scales them all.
 State is saved as named tensors, so that a checkpoint needs no pickle.
 """
 
@@ -77,7 +77,9 @@ def optimizer_from_dict(values: Mapping[str, Any]) -> AnyOptimizer:
 class Optimizer:
     """One or two torch optimisers that step together; knows its parameters by name."""
 
-    def __init__(self, parts: Mapping[str, torch.optim.Optimizer], names: Mapping[Tensor, str]):
+    def __init__(
+        self, parts: Mapping[str, torch.optim.Optimizer], names: Mapping[Tensor, str]
+    ) -> None:
         self.parts = dict(parts)
         self._names = dict(names)
 
@@ -159,15 +161,14 @@ def build_optimizer(model: LanguageModel, config: AnyOptimizer) -> Optimizer:
     names: dict[Tensor, str] = {p: name for group in groups.values() for name, p in group}
     if isinstance(config, AdamWConfig):
         decays: dict[Role, float] = {"matrix": config.weight_decay, "head": config.weight_decay}
-        rates = dict.fromkeys(groups, config.learning_rate)
-        return Optimizer({"adamw": _adamw(groups, rates, decays, config)}, names)
-    rates = {
+        same = dict.fromkeys(groups, config.learning_rate)
+        return Optimizer({"adamw": _adamw(groups, same, decays, config)}, names)
+    rates: dict[Role, float] = {
         "embedding": config.embedding_learning_rate,
         "head": config.head_learning_rate,
         "vector": config.vector_learning_rate,
     }
-    rest = {role: group for role, group in groups.items() if role != "matrix"}
-    matrices = [parameter for _, parameter in groups["matrix"]]
+    matrices = [parameter for _, parameter in groups.pop("matrix")]
     muon = torch.optim.Muon(
         [{"params": matrices, "role": "matrix", "full_lr": config.learning_rate}],
         lr=config.learning_rate,
@@ -176,7 +177,7 @@ def build_optimizer(model: LanguageModel, config: AnyOptimizer) -> Optimizer:
         ns_steps=config.newton_schulz_steps,
         adjust_lr_fn=config.adjust,
     )
-    return Optimizer({"muon": muon, "adamw": _adamw(rest, rates, {}, config)}, names)
+    return Optimizer({"muon": muon, "adamw": _adamw(groups, rates, {}, config)}, names)
 
 
 def _adamw(

@@ -25,7 +25,7 @@ class _Schedule(ABC):
     final_fraction: float
 
     def factor(self, step: int, total_steps: int) -> float:
-        """The multiplier of the learning rates at `step` of `total_steps`; after the end it stays."""
+        """The multiplier of the learning rates at `step`; beyond `total_steps` it stays."""
         if total_steps < 1 or step < 0:
             raise ValueError(f"step={step} of total_steps={total_steps}: both must be positive")
         warmup_steps = math.ceil(self.warmup_fraction * total_steps)

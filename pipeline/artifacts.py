@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 from pipeline.store.errors import ArtifactError
 from pipeline.store.fingerprint import MLFLOW_DIGITS, short
-from pipeline.store.manifest import Manifest, read_manifest
+from pipeline.store.manifest import Manifest, is_finished, read_manifest
 
 
 @dataclass(frozen=True)
@@ -189,3 +189,43 @@ def open_artifact(path: Path) -> Artifact:
         if manifest.stage in kind.stages:
             return kind(path, manifest.fingerprint)
     raise ArtifactError(f"{path} holds {manifest.ref}, a kind this version does not know")
+
+
+DIRECTORIES = {
+    "eval_set": "eval-sets", "clean": "clean", "tokenizer": "tokenizer", "tokenize": "tokens",
+    "examples": "examples", "pretrain": "pretrain", "finetune": "finetune",
+    "baselines": "baselines", "evaluate": "eval", "export": "export",
+}  # fmt: skip
+"""Stage name -> directory under the root."""
+
+
+def finished_artifacts(root: Path) -> list[Artifact]:
+    """Every finished artifact under `root` (parts apart), in the order of the graph."""
+    found = []
+    for directory in DIRECTORIES.values():
+        for path in sorted((root / directory).glob("*")):
+            if is_finished(path):
+                found.append(open_artifact(path))
+    return found
+
+
+def find_artifact(root: Path, reference: str) -> Artifact:
+    """The artifact meant by a directory or by `stage@digits` (any unambiguous number of digits).
+
+    ArtifactError names what there is when nothing or more than one fits.
+    """
+    path = Path(reference)
+    if "@" not in reference:
+        return open_artifact(path)
+    stage, _, digits = reference.partition("@")
+    if stage not in DIRECTORIES:
+        raise ArtifactError(
+            f"{reference!r} names no stage; write stage@digits with one of {', '.join(DIRECTORIES)}"
+        )
+    candidates = [a for a in finished_artifacts(root) if a.stage == stage]
+    matches = [a for a in candidates if digits and a.fingerprint.startswith(digits)]
+    if len(matches) == 1:
+        return matches[0]
+    there = ", ".join(a.ref for a in candidates) or "none"
+    word = "more than one artifact fits" if matches else "no artifact is"
+    raise ArtifactError(f"{word} {reference} under {root}; of this stage there are: {there}")

@@ -1,0 +1,168 @@
+"""A base checkpoint and prompt/answer examples -> a tuned checkpoint.
+
+    finetune/<fp>/  final/{model.safetensors, model.json}  curve.jsonl  samples.jsonl  facts.json
+
+The rows carry the mask (answer and eos are trained, nothing else); the loop is pre-training's.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from model.architectures import AnyModel
+from pipeline.artifacts import Checkpoint, ExampleSet, TrainedTokenizer
+from pipeline.conversations.example import read_examples
+from pipeline.conversations.packing import write_rows
+from pipeline.store.building import Outcome, artifact_key, build
+from pipeline.store.errors import ConfigError
+from pipeline.store.fingerprint import plain, short
+from pipeline.store.runtime import Runtime
+from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.build import train_artifact
+from pipeline.training.config import Epochs, FinetuneConfig, Tokens
+from pipeline.training.devices import resolve_dtype
+from pipeline.training.job import TrainingJob
+from pipeline.training.start import stored_architecture
+
+VERSION = 1
+DEFAULT_PROMPTS = 4  # questions taken from the validation examples when the config names none
+
+
+def finetune(
+    config: FinetuneConfig,
+    base: Checkpoint,
+    examples: ExampleSet,
+    tokenizer: TrainedTokenizer,
+    *,
+    root: Path,
+    runtime: Runtime,
+) -> Checkpoint:
+    """Tune `base` on `examples`; ConfigError when tokenizer or context do not fit the base."""
+    model = stored_architecture(base)
+    length = config.context_length or model.context_length
+    _check(base, tokenizer, model, length)
+    settings = {**plain(config), "context_length": length}
+    inputs = [base.key, examples.key, tokenizer.key]
+    dtype = resolve_dtype(
+        config.dtype, identity=["finetune", settings, inputs], root=root, device=runtime.device
+    )
+    key = artifact_key("finetune", VERSION, {**settings, "dtype": dtype}, inputs)
+    directory = root / "finetune" / short(key.fingerprint)
+
+    def work(directory: Path) -> Outcome:
+        rows = _write_rows(config, examples, tokenizer, directory / "rows", length, runtime)
+        job = _job(config, base, model, tokenizer, directory, runtime, rows=rows, length=length)
+        job = replace(job, digest=key.fingerprint, dtype=dtype)
+        if not job.prompts:
+            job = replace(job, prompts=_questions(examples))
+        facts = {"examples": rows, "epochs": job.steps * job.batch_rows / rows["train"]["rows"]}
+        return train_artifact(job, runtime, facts)
+
+    build(key, directory, work, root=root, runtime=runtime, resume=True)
+    return Checkpoint(directory, key.fingerprint)
+
+
+def num_steps(config: FinetuneConfig, *, rows: int, context_length: int) -> int:
+    """Optimiser steps of the horizon over `rows` training rows."""
+    horizon = config.horizon
+    if isinstance(horizon, Epochs):
+        return math.ceil(horizon.epochs * rows / config.batch_rows)
+    if isinstance(horizon, Tokens):
+        return math.ceil(horizon.tokens / (config.batch_rows * context_length))
+    return horizon.steps
+
+
+def _check(base: Checkpoint, tokenizer: TrainedTokenizer, model: AnyModel, length: int) -> None:
+    if length > model.context_length:
+        raise ConfigError(
+            f"finetune.context_length={length} exceeds the base model's {model.context_length}; "
+            "lower it, or pretrain with a longer context"
+        )
+    if tokenizer.ref not in base.manifest.inputs:
+        raise ConfigError(
+            f"{base.ref} was not trained with {tokenizer.ref}; use the tokenizer of the base model"
+        )
+
+
+def _write_rows(
+    config: FinetuneConfig,
+    examples: ExampleSet,
+    tokenizer: TrainedTokenizer,
+    directory: Path,
+    length: int,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Pack the training and validation examples; counts per split."""
+    directory.mkdir(exist_ok=True)
+    vocabulary = Tokenizer.load(tokenizer.path)
+    facts: dict[str, Any] = {}
+    for split in ("train", "validation"):
+        source = examples.path / f"{split}.jsonl"
+        if split == "validation" and next(iter(read_examples(source)), None) is None:
+            message = f"{examples.ref} has no validation examples; the last weights are kept"
+            runtime.progress.event("warning", {"message": message})
+            continue
+        facts[split] = write_rows(
+            source,
+            vocabulary,
+            directory / f"{split}.arrow",
+            context_length=length,
+            policy=config.long_examples,
+            pack=config.packing,
+        )
+    return facts
+
+
+def _questions(examples: ExampleSet) -> tuple[str, ...]:
+    found = islice(read_examples(examples.path / "validation.jsonl"), DEFAULT_PROMPTS)
+    return tuple(example.question for example in found)
+
+
+def _job(
+    config: FinetuneConfig,
+    base: Checkpoint,
+    model: AnyModel,
+    tokenizer: TrainedTokenizer,
+    directory: Path,
+    runtime: Runtime,
+    *,
+    rows: Mapping[str, Any],
+    length: int,
+) -> TrainingJob:
+    validation = (str(directory / "rows" / "validation.arrow"),) if "validation" in rows else ()
+    return TrainingJob(
+        directory=str(directory),
+        digest="",
+        tokenizer=str(tokenizer.path),
+        data="rows",
+        train_paths=(str(directory / "rows" / "train.arrow"),),
+        validation_paths=validation,
+        model=model,
+        weights=str(base.weights_path.parent),
+        weights_kind="ours",
+        context_length=length,
+        batch_rows=config.batch_rows,
+        micro_batch_rows=config.micro_batch_rows or config.batch_rows,
+        steps=num_steps(config, rows=rows["train"]["rows"], context_length=length),
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        grad_clip=config.grad_clip,
+        seed=config.seed,
+        dtype="float32",
+        validation_every=config.validation_every,
+        validation_tokens=config.validation_tokens,
+        keep=config.keep,
+        patience=config.patience if validation else None,
+        max_skipped_in_row=config.max_skipped_in_row,
+        prompts=config.prompts,
+        sample_tokens=config.sample_tokens,
+        answer_prompts=True,
+        device=runtime.device,
+        compile=runtime.compile,
+        threads=runtime.threads,
+        log_every_seconds=runtime.log_every_seconds,
+        checkpoint_every_seconds=runtime.checkpoint_every_seconds,
+    )

@@ -1,0 +1,140 @@
+"""Token shards -> a base checkpoint: next-token training, resumable at any moment.
+
+pretrain/<fp>/  final/model.safetensors  final/model.json  curve.jsonl  samples.jsonl  facts.json
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Checkpoint, TokenShards, TrainedTokenizer
+from pipeline.store.building import artifact_key, build
+from pipeline.store.errors import ConfigError
+from pipeline.store.fingerprint import plain, short
+from pipeline.store.runtime import Runtime
+from pipeline.tokens.shards import shard_paths
+from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.build import train_artifact
+from pipeline.training.config import PretrainConfig, Tokens
+from pipeline.training.devices import resolve_dtype
+from pipeline.training.job import TrainingJob
+from pipeline.training.start import Start, resolve_start
+
+VERSION = 1
+MAX_EPOCHS = (
+    4  # repeated data is nearly as good as new up to here: Muennighoff et al. 2023, figure 1
+)
+
+
+def pretrain(
+    config: PretrainConfig,
+    shards: TokenShards,
+    tokenizer: TrainedTokenizer,
+    *,
+    root: Path,
+    runtime: Runtime,
+) -> Checkpoint:
+    """Train a language model on `shards`; ConfigError when they or the tokenizer do not fit."""
+    vocabulary = Tokenizer.load(tokenizer.path)
+    _check_shards(config, shards, vocabulary)
+    start = resolve_start(config, vocab_size=vocabulary.vocab_size, root=root)
+    settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
+    inputs = [shards.key, tokenizer.key, *start.inputs]
+    dtype = resolve_dtype(
+        config.dtype, identity=["pretrain", settings, inputs], root=root, device=runtime.device
+    )
+    key = artifact_key("pretrain", VERSION, {**settings, "dtype": dtype}, inputs)
+    directory = root / "pretrain" / short(key.fingerprint)
+    job = _job(config, start, shards, tokenizer, directory, runtime)
+    job = replace(job, digest=key.fingerprint, dtype=dtype)
+    build(
+        key,
+        directory,
+        lambda _directory: train_artifact(job, runtime, _epoch_facts(job, shards, runtime)),
+        root=root,
+        runtime=runtime,
+        resume=True,
+    )
+    return Checkpoint(directory, key.fingerprint)
+
+
+def num_steps(config: PretrainConfig) -> int:
+    """Optimiser steps of the horizon."""
+    if isinstance(config.horizon, Tokens):
+        return math.ceil(config.horizon.tokens / (config.batch_rows * config.context_length))
+    return config.horizon.steps
+
+
+def _check_shards(config: PretrainConfig, shards: TokenShards, vocabulary: Tokenizer) -> None:
+    limit = shards.num_tokens - 1
+    if config.context_length > limit:
+        raise ConfigError(
+            f"pretrain.context_length={config.context_length} exceeds what the shards support: "
+            f"{shards.num_tokens} training tokens allow at most {max(limit, 0)}; lower it or add text"
+        )
+    expected = shards.facts.get("tokenizer_sha256")
+    if expected is not None and expected != vocabulary.sha256:
+        raise ConfigError(
+            f"{shards.ref} was written with the tokenizer {expected[:12]}, this one is "
+            f"{vocabulary.sha256[:12]}; run tokenize again"
+        )
+
+
+def _epoch_facts(job: TrainingJob, shards: TokenShards, runtime: Runtime) -> dict[str, Any]:
+    """How often the text is repeated, with a warning where repeating stops paying."""
+    epochs = job.steps * job.tokens_per_step / shards.num_tokens
+    if epochs > MAX_EPOCHS:
+        message = (
+            f"pretrain.horizon repeats {shards.num_tokens} training tokens {epochs:.1f} times; beyond "
+            f"{MAX_EPOCHS} epochs repeated text teaches little (Muennighoff et al. 2023): add text, "
+            "or shorten the horizon"
+        )
+        runtime.progress.event("warning", {"message": message})
+    return {"epochs": epochs}
+
+
+def _job(
+    config: PretrainConfig,
+    start: Start,
+    shards: TokenShards,
+    tokenizer: TrainedTokenizer,
+    directory: Path,
+    runtime: Runtime,
+) -> TrainingJob:
+    validation = (
+        shard_paths(shards, "validation") if shards.facts.get("validation_tokens", 0) > 1 else []
+    )
+    return TrainingJob(
+        directory=str(directory),
+        digest="",
+        tokenizer=str(tokenizer.path),
+        data="windows",
+        train_paths=tuple(map(str, shard_paths(shards, "train"))),
+        validation_paths=tuple(map(str, validation)),
+        model=start.model,
+        weights=start.weights,
+        weights_kind=start.weights_kind,
+        context_length=config.context_length,
+        batch_rows=config.batch_rows,
+        micro_batch_rows=config.micro_batch_rows or config.batch_rows,
+        steps=num_steps(config),
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        grad_clip=config.grad_clip,
+        seed=config.seed,
+        dtype="float32",
+        validation_every=config.validation_every,
+        validation_tokens=config.validation_tokens,
+        keep="last",
+        patience=None,
+        max_skipped_in_row=config.max_skipped_in_row,
+        prompts=config.prompts,
+        sample_tokens=config.sample_tokens,
+        answer_prompts=False,
+        device=runtime.device,
+        compile=runtime.compile,
+        threads=runtime.threads,
+        log_every_seconds=runtime.log_every_seconds,
+        checkpoint_every_seconds=runtime.checkpoint_every_seconds,
+    )

@@ -1,0 +1,183 @@
+"""Settings of pre-training and fine-tuning: frozen stdlib dataclasses, no pydantic needed to run.
+
+pydantic validates them inside RunConfig (`__pydantic_config__`, field metadata), `check` where it
+is absent. Everything here is identity: it changes the weights.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from model.architectures import AnyModel
+from model.optim import AdamWConfig, AnyOptimizer
+from model.schedule import AnySchedule, CosineSchedule
+from model.settings import FORBID_EXTRA, check, setting
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+_ROWS = "Rows of one optimiser step, over all devices."
+_MICRO = "Rows computed at once on a device; null takes the whole batch. Same result, less memory."
+_CLIP = "Largest gradient norm; null measures it without clipping."
+_DTYPE = "Type of matrix products; weights and sums stay float32. auto: bfloat16 where native."
+_SKIPPED = "Steps in a row with a non-finite loss or gradient that end the run."
+
+
+def required(description: str, **limits: Any) -> Any:
+    """A dataclass field without a default, described and bounded like `setting`."""
+    return field(metadata={"description": description, **limits})
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A horizon in positions; rounded up to whole steps."""
+
+    tokens: int = required("Positions to train on.", ge=1)
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A horizon in optimiser steps."""
+
+    steps: int = required("Optimiser steps.", ge=1)
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """A horizon in passes over the training rows; rounded up to whole steps."""
+
+    epochs: float = required("Passes over the training rows.", gt=0.0, le=1000.0)
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Start from random weights drawn from the seed."""
+
+    kind: Literal["scratch"] = "scratch"
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """Start from a local Hugging Face directory; its files enter the identity by content."""
+
+    path: str = required("Directory with config.json and safetensors weights.")
+    kind: Literal["huggingface"] = "huggingface"
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+
+@dataclass(frozen=True)
+class FromCheckpoint:
+    """Start from the final weights of an earlier run under the same root."""
+
+    ref: str = required("`pretrain@<12 digits>` or `finetune@<12 digits>`.")
+    kind: Literal["checkpoint"] = "checkpoint"
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Start from a registered model; the flow resolves it to a local directory first."""
+
+    name: str = required("Name of the registered model.")
+    alias: str = setting("champion", "Alias of the version.")
+    kind: Literal["registered"] = "registered"
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+
+AnyStart = Scratch | HuggingFace | FromCheckpoint | Registered
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Next-token training on token shards; the optimiser holds the peak learning rate."""
+
+    model: AnyModel | None = setting(
+        None, "Architecture; the vocabulary is the tokenizer's. null: that of `start`."
+    )
+    context_length: int = setting(256, "Positions per row.", ge=8, le=1 << 20)
+    batch_rows: int = setting(16, _ROWS, ge=1, le=1 << 20)
+    micro_batch_rows: int | None = setting(None, _MICRO, ge=1)
+    horizon: Tokens | Steps = setting(Tokens(2_000_000), "{tokens: n} or {steps: n}.")
+    optimizer: AnyOptimizer = setting(AdamWConfig(), "Optimiser.", discriminator="kind")
+    schedule: AnySchedule = setting(
+        CosineSchedule(), "Course of the learning rate.", discriminator="kind"
+    )
+    grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
+    seed: int = setting(0, "Draws the weights and the order of the samples.", ge=0, lt=1 << 63)
+    dtype: Dtype = setting("auto", _DTYPE)
+    validation_every: int = setting(100, "Steps between validations.", ge=1)
+    validation_tokens: int = setting(65_536, "Positions of the fixed validation sample.", ge=1)
+    max_skipped_in_row: int = setting(10, _SKIPPED, ge=1)
+    prompts: tuple[str, ...] = setting((), "Texts continued before, during and after training.")
+    sample_tokens: int = setting(48, "Tokens per sample.", ge=1, le=4096)
+    start: AnyStart = setting(Scratch(), "Where the weights come from.", discriminator="kind")
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+    def __post_init__(self) -> None:
+        check(self)
+        _check_micro_batch(self)
+        if self.model is None and isinstance(self.start, Scratch):
+            raise ValueError(
+                "model is missing; name an architecture, or another start than scratch"
+            )
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Training on prompt and answer; only the answer and its eos are trained."""
+
+    context_length: int | None = setting(
+        None, "Positions per row; null: the base model's.", ge=8, le=1 << 20
+    )
+    long_examples: Literal["drop", "truncate_prompt_left", "error"] = setting(
+        "drop", "What happens to an example longer than the context."
+    )
+    packing: bool = setting(True, "Several examples per row, isolated from each other.")
+    batch_rows: int = setting(16, _ROWS, ge=1, le=1 << 20)
+    micro_batch_rows: int | None = setting(None, _MICRO, ge=1)
+    horizon: Epochs | Steps | Tokens = setting(
+        Epochs(2.0), "{epochs: n}, {steps: n} or {tokens: n}."
+    )
+    optimizer: AnyOptimizer = setting(
+        AdamWConfig(learning_rate=3e-4), "Optimiser.", discriminator="kind"
+    )
+    schedule: AnySchedule = setting(
+        CosineSchedule(), "Course of the learning rate.", discriminator="kind"
+    )
+    grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
+    seed: int = setting(0, "Draws the order of the samples.", ge=0, lt=1 << 63)
+    dtype: Dtype = setting("auto", _DTYPE)
+    validation_every: int = setting(25, "Steps between validations.", ge=1)
+    validation_tokens: int = setting(65_536, "Positions of the fixed validation sample.", ge=1)
+    keep: Literal["best", "last"] = setting(
+        "best", "Final weights: those of the lowest validation loss, or of the last step."
+    )
+    patience: int | None = setting(
+        5, "Validations without a new best that end the run; null: never.", ge=1
+    )
+    max_skipped_in_row: int = setting(10, _SKIPPED, ge=1)
+    prompts: tuple[str, ...] = setting((), "Questions answered before, during and after training.")
+    sample_tokens: int = setting(48, "Tokens per answer.", ge=1, le=4096)
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+    def __post_init__(self) -> None:
+        check(self)
+        _check_micro_batch(self)
+
+
+def _check_micro_batch(config: PretrainConfig | FinetuneConfig) -> None:
+    micro = config.micro_batch_rows
+    if micro is not None and micro > config.batch_rows:
+        raise ValueError(
+            f"micro_batch_rows={micro} exceeds batch_rows={config.batch_rows}; lower it"
+        )

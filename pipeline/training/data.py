@@ -1,0 +1,105 @@
+"""From prepared token files to tensors: the global batch of a step, and the fixed validation rows.
+
+Every process assembles the global batch and takes its own rows: the number of trained tokens is then
+known everywhere without talking, and the order does not depend on the number of processes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from model.batch import Batch
+from pipeline.store.errors import DataError
+from pipeline.tokens.batches import Batches, PackedRows, WindowBatches
+from pipeline.tokens.prefetch import Prefetched
+from pipeline.training.devices import World
+from pipeline.training.job import TrainingJob
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def open_source(
+    job: TrainingJob,
+    paths: tuple[str, ...],
+    *,
+    rows: int,
+    seed: int,
+    tail: Literal["drop", "pad"] = "drop",
+) -> Batches:
+    """The batches of `paths`, `rows` at a time; DataError when there is not one row."""
+    files = [Path(path) for path in paths]
+    if job.data == "windows":
+        return WindowBatches(
+            files, context_length=job.context_length, rows=rows, seed=seed, tail=tail
+        )
+    if len(files) != 1:
+        raise DataError(f"prepared rows come in one file, found {len(files)}; run the stage again")
+    return PackedRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
+
+
+def upcoming(source: Batches, step: int, *, ahead: bool) -> Iterator[Arrays]:
+    """The global batches `step`, `step + 1`, ...; `ahead` makes them in a thread beside the device.
+
+    A batch is valid until the next one is asked for; batches made but not taken are no state.
+    """
+    if ahead:
+        with Prefetched(source, start=step) as batches:
+            yield from batches
+    while True:
+        yield source.batch(step)
+        step += 1
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """This process's rows, and the trained tokens of all rows."""
+
+    local: Batch
+    trained_tokens: float
+
+
+def local_batch(arrays: Arrays, *, world: World, device: torch.device) -> GlobalBatch:
+    """Cut this process's rows out of the global batch and move them to its device."""
+    rows = len(arrays["inputs"])
+    mine = slice(rows * world.rank // world.size, rows * (world.rank + 1) // world.size)
+    trained = float(arrays["loss_mask"].sum(dtype=np.float64))
+    batch = to_batch({name: values[mine] for name, values in arrays.items()})
+    if device.type == "cuda":
+        return GlobalBatch(batch.to(device, non_blocking=True), trained)
+    return GlobalBatch(batch, trained)
+
+
+def to_batch(arrays: Arrays) -> Batch:
+    """numpy to torch, without a copy where the types allow it."""
+
+    def ids(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.int64))
+
+    mask = torch.from_numpy(np.ascontiguousarray(arrays["loss_mask"], dtype=np.float32))
+    return Batch(ids("inputs"), ids("targets"), mask, ids("segment_ids"), ids("positions"))
+
+
+def validation_batches(job: TrainingJob, world: World) -> list[Batch]:
+    """The fixed validation sample: the same rows for every run of this data, each exactly once.
+
+    At most `validation_tokens` positions, in micro-batches, this process's share of them.
+    """
+    if not job.validation_paths:
+        return []
+    source = open_source(job, job.validation_paths, rows=1, seed=0, tail="pad")
+    num_rows = min(source.num_samples, math.ceil(job.validation_tokens / job.context_length))
+    mine = range(world.rank, num_rows, world.size)
+    # The source reuses its arrays, so every row is copied.
+    rows = [{k: v.copy() for k, v in source.batch(row).items()} for row in mine]
+    return [to_batch(joined) for joined in _joined(rows, job.micro_batch_rows)]
+
+
+def _joined(rows: Sequence[Arrays], size: int) -> Iterator[Arrays]:
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        yield {name: np.concatenate([row[name] for row in part]) for name in part[0]}

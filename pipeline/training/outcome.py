@@ -1,0 +1,85 @@
+"""How a run ends: the facts of its manifest, or an error with a remedy."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from model.errors import ModelError
+from pipeline.store.errors import ArtifactError, TrainingError
+from pipeline.training.checkpoint import TrainingState
+from pipeline.training.devices import World
+from pipeline.training.job import TrainingJob
+from pipeline.training.records import read_records
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def final_facts(
+    job: TrainingJob,
+    state: TrainingState,
+    *,
+    kept_step: int,
+    seconds: float,
+    speeds: Sequence[tuple[int, float]],
+    num_parameters: int,
+    stopped_rate: float | None,
+    world: World,
+) -> dict[str, Any]:
+    """What the manifest says about a finished run; losses in nats per trained token.
+
+    `turning_point` is the step of the lowest validation loss when it rose afterwards, else None.
+    """
+    recent = state.recent_losses
+    validations = [r for r in read_records(job.path / "curve.jsonl") if "validation_loss" in r]
+    last_validation = validations[-1] if validations else {"step": None, "validation_loss": None}
+    turned = state.best_step is not None and state.best_step != last_validation["step"]
+    spent = sum(s for _, s in speeds)
+    return {
+        "steps": state.step,
+        "planned_steps": job.steps,
+        "kept_step": kept_step,
+        "stopped_early": state.step < job.steps,
+        "tokens": state.step * job.tokens_per_step,
+        "final_train_loss": sum(recent) / len(recent) if recent else None,
+        "final_validation_loss": last_validation["validation_loss"],
+        "best_validation_loss": state.best_loss,
+        "best_step": state.best_step,
+        "turning_point": state.best_step if turned else None,
+        "skipped_steps": state.skipped,
+        "num_parameters": num_parameters,
+        "parameter_bytes": 4 * num_parameters,
+        "flops_per_token": job.model.flops_per_token(),
+        "seconds": round(seconds, 2),
+        "tokens_per_second": round(sum(t for t, _ in speeds) / spent, 1) if spent else None,
+        "stopped_rate": stopped_rate,
+        "resumed": state.resumed,
+        "dtype": job.dtype,
+        "seed": job.seed,
+        "compile": job.compile,
+        "world_size": world.size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextlib.contextmanager
+def explaining_failures(job: TrainingJob) -> Iterator[None]:
+    """Turn a lack of memory and the model floor's errors into ours, with a remedy."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"weights in {job.path} cannot be written: {error}; free some space"
+        ) from error
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(t in str(error) for t in _NO_MEMORY):
+            raise
+        raise TrainingError(
+            f"memory ran out with micro_batch_rows={job.micro_batch_rows} and "
+            f"context_length={job.context_length} on {job.device}; lower micro_batch_rows (same "
+            f"result, less memory), context_length or the model's size ({error})"
+        ) from error

@@ -1,0 +1,94 @@
+"""Text the model writes while it learns: untrained, after about 10 s and 60 s, and at the end.
+
+Every row draws from a generator of its own, so sampling cannot change the weights.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.generate import generate
+from model.language_model import LanguageModel
+from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.job import TrainingJob
+from pipeline.training.records import append, read_records
+
+UNTRAINED, END = "untrained", "end"
+MOMENTS = ((10.0, "10 s"), (60.0, "60 s"))
+TEMPERATURE, TOP_K = 0.8, 50  # guess: varied text that still shows what was learnt
+
+
+@dataclass
+class Sampler:
+    """Continues the job's prompts and appends the texts to `samples.jsonl`."""
+
+    job: TrainingJob
+    model: LanguageModel
+    tokenizer: Tokenizer
+    path: Path
+    written: set[str]
+    """The moments that are already in the file."""
+
+    @classmethod
+    def open(cls, job: TrainingJob, model: LanguageModel) -> "Sampler":
+        """A sampler that goes on after what `samples.jsonl` holds."""
+        path = job.path / "samples.jsonl"
+        written = {record["when"] for record in read_records(path)}
+        return cls(job, model, Tokenizer.load(Path(job.tokenizer)), path, written)
+
+    def due(self, seconds: float) -> str | None:
+        """The moment that has come and is not written yet."""
+        for limit, name in MOMENTS:
+            if seconds >= limit and name not in self.written:
+                return name
+        return None
+
+    def write(self, when: str, *, step: int, seconds: float) -> list[dict[str, Any]]:
+        """Continue every prompt once; nothing when `when` is written already or there is no prompt."""
+        if when in self.written or not self.job.prompts:
+            return []
+        tokenizer = self.tokenizer
+        prompts = [self._prompt_ids(prompt) for prompt in self.job.prompts]
+        room = self.job.context_length - max(map(len, prompts))
+        max_tokens = min(self.job.sample_tokens, room)
+        outputs = self._generate(prompts, max_tokens)
+        records = []
+        for prompt, ids in zip(self.job.prompts, outputs, strict=True):
+            records.append({
+                "when": when, "seconds": round(seconds, 2), "step": step, "prompt": prompt,
+                "text": tokenizer.decode(ids), "stopped": len(ids) < max_tokens,
+            })  # fmt: skip
+        append(self.path, records)
+        self.written.add(when)
+        return records
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        """Text continues after bos; an answer follows its question's bos. Long prompts lose their start."""
+        ids = self.tokenizer.encode(prompt)
+        room = max(1, self.job.context_length - self.job.sample_tokens - 1)
+        ids = ids[-room:]
+        bos = self.tokenizer.bos
+        return [*ids, bos] if self.job.answer_prompts else [bos, *ids]
+
+    def _generate(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            return generate(
+                self.model,
+                prompts,
+                max_tokens=max_tokens,
+                temperature=0.0 if self.job.answer_prompts else TEMPERATURE,
+                top_k=TOP_K,
+                stop_ids=(self.tokenizer.eos,),
+                seed=self.job.seed,
+            )
+        finally:
+            self.model.train(was_training)
+
+
+def stopped_rate(records: list[dict[str, Any]]) -> float | None:
+    """Share of samples that ended with eos: near 0 after fine-tuning betrays a wrong loss mask."""
+    if not records:
+        return None
+    return sum(bool(record["stopped"]) for record in records) / len(records)

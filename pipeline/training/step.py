@@ -1,0 +1,134 @@
+"""One optimiser step over a global batch: equal loss and gradients however the batch is split.
+
+    B rows -> W processes -> micro-batches of b rows -> sum of nats / trained tokens of ALL B rows
+
+Nothing waits for the device here but an optimiser that cannot skip a step on its own (see `_apply`).
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from model.batch import Batch
+from model.language_model import LanguageModel
+from model.loss import nll_sum
+from model.optim import Optimizer
+from pipeline.training.devices import World
+
+
+class SummedLoss(nn.Module):
+    """The model and its loss as one module, so that DDP and compile see the whole forward pass."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Summed nats of the trained targets, a float64 scalar."""
+        hidden = self.model.hidden(
+            batch.inputs, positions=batch.positions, segment_ids=batch.segment_ids
+        )  # (B, T, D)
+        total, _ = nll_sum(hidden, self.model.head_weight, batch.targets, batch.loss_mask)
+        return total
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Scalars on the device; reading them waits for it."""
+
+    loss: Tensor
+    """Mean nats per trained token of the global batch."""
+    grad_norm: Tensor
+    """Before clipping."""
+    applied: Tensor
+    """bool: False when loss or gradient was not finite and nothing was changed."""
+
+
+class Stepper:
+    """Computes gradients and applies them, or leaves weights and moments bitwise untouched."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        optimizer: Optimizer,
+        *,
+        micro_rows: int,
+        grad_clip: float | None,
+        device: torch.device,
+        world: World,
+        compile_model: bool = False,
+    ) -> None:
+        self.optimizer = optimizer
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.micro_rows, self.grad_clip = micro_rows, grad_clip
+        self.device, self.world = device, world
+        self.loss: nn.Module = SummedLoss(model)
+        if compile_model:
+            self.loss.compile()
+        if world.size > 1:
+            self.loss = DistributedDataParallel(self.loss, broadcast_buffers=False)
+
+    def step(self, batch: Batch, *, trained_tokens: float) -> StepResult:
+        """One update from this process's rows of the global batch.
+
+        `trained_tokens` is the sum of the loss mask over the *global* batch, above 0.
+        """
+        loss = self.gradients(batch, trained_tokens=trained_tokens)
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        if self.grad_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        self._apply(finite)
+        return StepResult(loss, norm, finite)
+
+    def gradients(self, batch: Batch, *, trained_tokens: float) -> Tensor:
+        """Leave the global batch's mean gradient in `.grad`; return its mean loss."""
+        self.optimizer.zero_grad()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for micro, last in _micro_batches(batch, self.micro_rows):
+            with self._sync(last):
+                nats = self.loss(micro)
+                # DDP averages over processes; the true gradient is the sum over them.
+                (nats * (self.world.size / trained_tokens)).backward()
+            total += nats.detach()
+        if self.world.size > 1:
+            torch.distributed.all_reduce(total)
+        return total / trained_tokens
+
+    def _sync(self, last: bool) -> AbstractContextManager[object]:
+        if last or not isinstance(self.loss, DistributedDataParallel):
+            return nullcontext()
+        return self.loss.no_sync()
+
+    def _apply(self, finite: Tensor) -> None:
+        """Step where `finite`; fused kernels on a GPU read the flag there, without a host sync.
+
+        Multiplying an update by 0 is no skip: 0 * NaN is NaN and stays in the moments for ever.
+        """
+        parts = self.optimizer.parts.values()
+        if self.device.type == "cuda" and all(map(_skips_on_device, parts)):
+            not_finite = (~finite).float()
+            for part in parts:
+                part.grad_scale, part.found_inf = None, not_finite  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif bool(finite):
+            self.optimizer.step()
+
+
+def _skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its kernels read `found_inf`: torch's fused Adam family."""
+    adam = isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
+    return adam and all(group.get("fused") for group in optimizer.param_groups)
+
+
+def _micro_batches(batch: Batch, micro_rows: int) -> Iterator[tuple[Batch, bool]]:
+    rows = len(batch.inputs)
+    for start in range(0, rows, micro_rows):
+        stop = min(start + micro_rows, rows)
+        yield batch.rows(start, stop), stop == rows

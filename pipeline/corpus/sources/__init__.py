@@ -1,0 +1,16 @@
+"""All kinds of input; a new one is a file beside this one and a member of the union."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.corpus.sources.huggingface import HuggingFaceSource
+from pipeline.corpus.sources.jsonl import JsonlSource
+from pipeline.corpus.sources.parquet import ParquetSource
+from pipeline.corpus.sources.pydocs import PydocsSource
+from pipeline.corpus.sources.text import TextSource
+
+AnySource = Annotated[
+    JsonlSource | ParquetSource | TextSource | HuggingFaceSource | PydocsSource,
+    Field(discriminator="kind"),
+]

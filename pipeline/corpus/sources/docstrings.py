@@ -1,0 +1,267 @@
+"""From a module's source to its documentation: one page of text and a record per object.
+
+    source -> ast -> Page(text, objects)      never imported, never executed
+
+The page reads like a stub file: `class` and `def` lines with signatures, docstrings indented below.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+OBJECT_SCHEMA = pa.schema(
+    [
+        pa.field("qualified_name", pa.string(), nullable=False),  # torch.nn.functional.relu
+        pa.field("doc_id", pa.string(), nullable=False),  # torch/torch.nn.functional
+        pa.field("kind", pa.string(), nullable=False),  # module, class, function, method
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("signature", pa.string(), nullable=False),  # the line of the page, not indented
+        pa.field("parameters", pa.list_(pa.string()), nullable=False),  # no self, cls, stars
+        pa.field("docstring", pa.string(), nullable=False),
+        pa.field("summary", pa.string(), nullable=False),
+    ]
+)
+MAX_DEFAULT_CHARS = 40  # guess: a longer default value is shown as `...`
+MAX_ANNOTATION_CHARS = 80  # guess: a longer annotation is left out
+MAX_SUMMARY_CHARS = 300  # guess: a longer first sentence is a list or a table
+INDENT = "    "
+_RULE = re.compile(r"\s*([=~*#^_-])\1{2,}\s*")
+_SIGNATURE = re.compile(r"[\w.]+\([^()]*(\([^()]*\)[^()]*)*\)( ?-> ?.+)?$")
+# A mark, then a space and a capital; not after "e.g.", "i.e.", "vs.", "etc.".
+_SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!\bvs)(?<!etc)[.!?](?=\s+[A-Z`\"'(*])")
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Kind = Literal["module", "class", "function", "method"]
+
+
+@dataclass(frozen=True)
+class DocumentedObject:
+    """One documented object; the fields are the columns of OBJECT_SCHEMA but `doc_id`."""
+
+    qualified_name: str
+    kind: Kind
+    name: str
+    signature: str
+    parameters: tuple[str, ...]
+    docstring: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The documentation of one module."""
+
+    text: str
+    objects: tuple[DocumentedObject, ...]
+
+
+def document_module(source: str, module: str) -> Page | None:
+    """The page of a module, or None when nothing in it has a docstring.
+
+    Raises SyntaxError, ValueError (NUL bytes), RecursionError or MemoryError as `ast.parse` does.
+    """
+    tree = ast.parse(source)
+    blocks: list[str] = []
+    objects: list[DocumentedObject] = []
+    docstring = _docstring(tree)
+    if docstring:
+        blocks.append(docstring)
+        objects.append(_object(module, "module", module, module, (), docstring))
+    _document_body(tree.body, module, depth=0, blocks=blocks, objects=objects)
+    if not blocks:
+        return None
+    return Page("\n\n".join([module, *blocks]) + "\n", tuple(objects))
+
+
+def summary_of(docstring: str) -> str:
+    """The first sentence, on one line; a title's underline or a leading signature is not one."""
+    plain = "\n".join(line for line in docstring.split("\n") if not _RULE.fullmatch(line))
+    paragraphs = [part for part in re.split(r"\n\s*\n", plain.strip()) if part.strip()]
+    if len(paragraphs) > 1 and _SIGNATURE.match(" ".join(paragraphs[0].split())):
+        paragraphs = paragraphs[1:]
+    if not paragraphs:
+        return ""
+    line = " ".join(paragraphs[0].split())
+    end = _SENTENCE_END.search(line)
+    summary = line[: end.end()] if end else line
+    if len(summary) <= MAX_SUMMARY_CHARS:
+        return summary
+    return paragraphs[0].strip().split("\n", 1)[0].strip()  # a list or a table: its first line
+
+
+def signature_of(function: Function) -> str:
+    """`def name(arguments) -> annotation` on one line, without decorators and colon."""
+    arguments = _tidied_arguments(function.args)
+    result = _annotation(function.returns)
+    prefix = "async def" if isinstance(function, ast.AsyncFunctionDef) else "def"
+    return f"{prefix} {function.name}({ast.unparse(arguments)})" + (
+        f" -> {ast.unparse(result)}" if result is not None else ""
+    )
+
+
+def parameters_of(function: Function, *, bound: bool) -> tuple[str, ...]:
+    """Parameter names in order, stars dropped; `bound` drops the first positional one."""
+    spec = function.args
+    positional = [argument.arg for argument in (*spec.posonlyargs, *spec.args)]
+    names = positional[1:] if bound else positional
+    names += [spec.vararg.arg] if spec.vararg else []
+    names += [argument.arg for argument in spec.kwonlyargs]
+    names += [spec.kwarg.arg] if spec.kwarg else []
+    return tuple(names)
+
+
+def _document_body(
+    body: Sequence[ast.stmt], prefix: str, *, depth: int, blocks: list[str],
+    objects: list[DocumentedObject], in_class: bool = False,
+) -> None:  # fmt: skip
+    """Append the blocks and objects of the definitions in a module's or a class's body."""
+    seen: set[str] = set()
+    for node in _definitions(body):
+        if node.name in seen or not _is_public(node.name) or _is_auxiliary(node):
+            continue
+        qualified = f"{prefix}.{node.name}"
+        docstring = _docstring(node)
+        if isinstance(node, ast.ClassDef):
+            seen.add(node.name)
+            _document_class(node, qualified, docstring, depth=depth, blocks=blocks, objects=objects)
+        elif docstring:
+            seen.add(node.name)
+            is_property = "property" in _decorators(node)
+            signature = f"property {node.name}" if is_property else signature_of(node)
+            blocks.append(_block(signature, docstring, depth))
+            if not is_property and not _is_dunder(node.name):
+                bound = in_class and "staticmethod" not in _decorators(node)
+                kind: Kind = "method" if in_class else "function"
+                parameters = parameters_of(node, bound=bound)
+                objects.append(
+                    _object(qualified, kind, node.name, signature, parameters, docstring)
+                )
+
+
+def _document_class(
+    node: ast.ClassDef, qualified: str, docstring: str, *, depth: int, blocks: list[str],
+    objects: list[DocumentedObject],
+) -> None:  # fmt: skip
+    """A class appears when it or something in it is documented."""
+    bases = [base for base in map(ast.unparse, node.bases) if len(base) <= MAX_ANNOTATION_CHARS]
+    signature = f"class {node.name}({', '.join(bases)})" if bases else f"class {node.name}"
+    inner: list[str] = []
+    inner_objects: list[DocumentedObject] = []
+    _document_body(
+        node.body, qualified, depth=depth + 1, blocks=inner, objects=inner_objects, in_class=True
+    )
+    if docstring or inner:
+        blocks.append(_block(signature, docstring, depth))
+    if docstring:
+        objects.append(_object(qualified, "class", node.name, signature, (), docstring))
+    blocks += inner
+    objects += inner_objects
+
+
+def _object(
+    qualified: str,
+    kind: Kind,
+    name: str,
+    signature: str,
+    parameters: tuple[str, ...],
+    docstring: str,
+) -> DocumentedObject:
+    return DocumentedObject(
+        qualified, kind, name, signature, parameters, docstring, summary_of(docstring)
+    )
+
+
+def _block(signature: str, docstring: str, depth: int) -> str:
+    lines = signature + ("\n" + textwrap.indent(docstring, INDENT) if docstring else "")
+    return textwrap.indent(lines, INDENT * depth) if depth else lines
+
+
+def _docstring(node: ast.Module | ast.ClassDef | Function) -> str:
+    """The cleaned docstring, "" when absent; trailing spaces go, form feeds and NUL too."""
+    raw = ast.get_docstring(node, clean=False)
+    if not raw:
+        return ""
+    text = inspect.cleandoc(raw).replace("\x0c", "").replace("\x00", "")
+    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+
+
+def _definitions(body: Sequence[ast.stmt]) -> Iterator[ast.ClassDef | Function]:
+    """Definitions in order, also those under `if`, `try` and `with`."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        elif isinstance(node, ast.If):
+            yield from _definitions([*node.body, *node.orelse])
+        elif isinstance(node, ast.With):
+            yield from _definitions(node.body)
+        elif isinstance(node, ast.Try):
+            handlers = [statement for handler in node.handlers for statement in handler.body]
+            yield from _definitions([*node.body, *handlers, *node.orelse, *node.finalbody])
+
+
+def _decorators(node: ast.ClassDef | Function) -> set[str]:
+    """Last component of each decorator's name: `functools.cached_property` -> cached_property."""
+    names = set()
+    for decorator in node.decorator_list:
+        target = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if isinstance(target, ast.Attribute):
+            names.add(target.attr)
+        elif isinstance(target, ast.Name):
+            names.add(target.id)
+    if names & {"cached_property", "abstractproperty", "lazy_property", "hybrid_property"}:
+        names.add("property")
+    return names
+
+
+def _is_auxiliary(node: ast.ClassDef | Function) -> bool:
+    """Overloads and property setters repeat another definition of the same name."""
+    return bool(_decorators(node) & {"overload", "setter", "deleter"})
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") or _is_dunder(name)
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _tidied_arguments(arguments: ast.arguments) -> ast.arguments:
+    """The same parameters with plain annotations and short defaults."""
+
+    def tidied(argument: ast.arg) -> ast.arg:
+        return ast.arg(argument.arg, _annotation(argument.annotation))
+
+    return ast.arguments(
+        posonlyargs=[tidied(a) for a in arguments.posonlyargs],
+        args=[tidied(a) for a in arguments.args],
+        vararg=tidied(arguments.vararg) if arguments.vararg else None,
+        kwonlyargs=[tidied(a) for a in arguments.kwonlyargs],
+        kw_defaults=[_default(d) if d is not None else None for d in arguments.kw_defaults],
+        kwarg=tidied(arguments.kwarg) if arguments.kwarg else None,
+        defaults=[_default(d) for d in arguments.defaults],
+    )
+
+
+def _default(node: ast.expr) -> ast.expr:
+    short = len(ast.unparse(node)) <= MAX_DEFAULT_CHARS
+    return node if short else ast.Constant(...)
+
+
+def _annotation(node: ast.expr | None) -> ast.expr | None:
+    """Without quotes and without the metadata of `Annotated[T, ...]`; None when too long."""
+    if node is None:
+        return None
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return ast.Name(node.value) if len(node.value) <= MAX_ANNOTATION_CHARS else None
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
+        target = node.value
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        if name == "Annotated" and node.slice.elts:
+            return _annotation(node.slice.elts[0])
+    return node if len(ast.unparse(node)) <= MAX_ANNOTATION_CHARS else None

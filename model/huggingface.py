@@ -3,7 +3,7 @@
     LanguageModel --export_weights--> (config.json as a dict, named tensors)
     directory with config.json and model.safetensors (or its sharded index) --import_weights--> ours
 
-GPT-2 stores its linear maps transposed (Conv1D) and query, key, value joined; the others are a rename.
+GPT-2 stores linear maps transposed (Conv1D) and query, key, value joined; the others are a rename.
 Only safetensors are read: `.bin`, `.pt`, `.h5` and pickles can run code when they are loaded.
 """
 
@@ -55,8 +55,8 @@ _QKV = ("attention.query", "attention.key", "attention.value")
 def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`config.json` as a dict, and the state dict under transformers' names, float32, on the CPU.
 
-    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM` or `Qwen3ForCausalLM`. The ids of special tokens
-    are the tokenizer's to add. A biasless GPT-2 is exported with biases of zero, fixed sinusoids as
+    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM` or `Qwen3ForCausalLM`. The ids of special
+    tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of zero, fixed sinusoids as
     a position table: the logits are the same.
     """
     config = config_to_huggingface(model.config)

@@ -111,9 +111,9 @@ def config_from_huggingface(document: Mapping[str, Any]) -> AnyModel:
             return _llama(reader)
         if kind == "qwen3":
             return _qwen3(reader)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, WeightsError):
-            raise
+    except WeightsError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"config.json cannot be carried out: {error}") from error
     raise WeightsError(
         f"config.json: model_type={kind!r} is not supported; use gpt2, llama or qwen3"

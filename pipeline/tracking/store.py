@@ -62,9 +62,10 @@ def open_client(uri: str, root: Path) -> MlflowClient:
     if not reachable(uri):
         raise StoreUnavailable(f"nothing listens at {uri}")
     _shorten_http()
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    # "Creating initial MLflow database tables" is no news to anybody.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     if uri != default_uri(root):
-        return client
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
     root.mkdir(parents=True, exist_ok=True)
     with file_lock(
         root / "locks" / "mlflow.lock",
@@ -73,9 +74,8 @@ def open_client(uri: str, root: Path) -> MlflowClient:
         waiting=lambda holder: None,
     ):
         _set_aside_if_moved(root)
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        client.search_experiments(max_results=1)  # creates and migrates the database
-    return client
+        # Making the client creates and migrates the database.
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def open_store(uri: str, root: Path, experiment: str) -> Store:

@@ -1,0 +1,97 @@
+"""The forms of a prompt: what goes before the first generated token.
+
+continue   bos + text                 a base model goes on with the text
+answer     prompt + bos               a tuned model answers, ended by eos
+messages   pair: prompt + bos + answer + eos + prompt + bos      chat: role tokens
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pipeline.conversations.template import TextEncoder, prompt_ids
+from pipeline.store.errors import ConfigError
+from pipeline.tokens.chat_template import CHAT_TEMPLATE
+
+PromptForm = Literal["continue", "answer"]
+MessageForm = Literal["pair", "chat"]
+ROLES = ("system", "user", "assistant")
+
+PAIR_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ bos_token ~ message['content'] ~ eos_token }}"
+    "{% else %}"
+    "{% if not loop.first and messages[loop.index0 - 1]['role'] != 'assistant' %}"
+    "{{ '\\n\\n' }}"
+    "{% endif %}"
+    "{{ message['content'] }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ bos_token }}{% endif %}"
+)
+"""`prompt + bos + answer + eos` per exchange; several turns before an answer are one prompt."""
+
+
+def chat_template(prompt_form: PromptForm, message_form: MessageForm) -> str | None:
+    """The Jinja template of an exported model; None for a base model: it has no conversations."""
+    if prompt_form == "continue":
+        return None
+    return CHAT_TEMPLATE if message_form == "chat" else PAIR_TEMPLATE
+
+
+def text_ids(text: str, tokenizer: TextEncoder, form: PromptForm) -> list[int]:
+    """The ids before the first generated token for a plain prompt."""
+    if form == "answer":
+        return prompt_ids(text, tokenizer)
+    return [tokenizer.bos, *tokenizer.encode(text)]
+
+
+def message_ids(
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: TextEncoder,
+    prompt_form: PromptForm,
+    message_form: MessageForm,
+) -> list[int]:
+    """The ids before the first generated token for a conversation; text never forges a role.
+
+    ConfigError for a base model, an unknown role, or a last turn that is the assistant's.
+    """
+    if prompt_form != "answer":
+        raise ConfigError(
+            "this model continues text and was not tuned on conversations; "
+            "give it a plain prompt, or ask the tuned model"
+        )
+    turns = [_turn(message) for message in messages]
+    if not turns or turns[-1][0] == "assistant":
+        raise ConfigError("messages must end with the user's turn")
+    if message_form == "chat":
+        return _chat_ids(turns, tokenizer)
+    ids: list[int] = []
+    asked: list[str] = []
+    for role, content in turns:
+        if role == "assistant":
+            ids += prompt_ids("\n\n".join(asked), tokenizer)
+            ids += [*tokenizer.encode(content), tokenizer.eos]
+            asked = []
+        else:
+            asked.append(content)
+    return [*ids, *prompt_ids("\n\n".join(asked), tokenizer)]
+
+
+def _chat_ids(turns: Sequence[tuple[str, str]], tokenizer: TextEncoder) -> list[int]:
+    opening = {
+        "system": tokenizer.system, "user": tokenizer.user, "assistant": tokenizer.assistant,
+    }  # fmt: skip
+    ids = [tokenizer.bos]
+    for role, content in turns:
+        ids += [opening[role], *tokenizer.encode(content), tokenizer.end]
+    return [*ids, tokenizer.assistant]
+
+
+def _turn(message: Mapping[str, Any]) -> tuple[str, str]:
+    role, content = message.get("role"), message.get("content")
+    if role not in ROLES:
+        raise ConfigError(f"role {role!r:.100} is unknown; use one of {', '.join(ROLES)}")
+    if not isinstance(content, str):
+        raise ConfigError(f"the content of a message is {content!r:.100}; it must be text")
+    return str(role), content

@@ -1,0 +1,266 @@
+"""A checkpoint as a Hugging Face directory that needs none of our code.
+
+checkpoint, tokenizer, report -> hf/ config.json  model.safetensors  generation_config.json
+                                     tokenizer.json  tokenizer_config.json  chat_template.jinja
+                                     gristmill.json (the form of a prompt)  README.md
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from model.checkpoint_io import load_model, save_tensors
+from model.errors import WeightsError
+from model.huggingface import export_weights
+from model.language_model import LanguageModel
+from pipeline.artifacts import Checkpoint, EvalReport, ExampleSet, ExportedModel, TrainedTokenizer
+from pipeline.serving.forms import MessageForm, PromptForm, chat_template
+from pipeline.serving.model_card import CardFacts, model_card
+from pipeline.store.building import Outcome, artifact_key, build
+from pipeline.store.errors import ArtifactError
+from pipeline.store.files import read_json, write_json, write_text
+from pipeline.store.fingerprint import plain, short
+from pipeline.store.runtime import Runtime
+from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.tracking.lineage import find_artifact
+
+VERSION = 1
+LOGIT_TOLERANCE = 1e-5  # float32, ours against transformers on the same ids
+CHECKED_TOKENS = 64
+
+
+class ExportConfig(BaseModel):
+    """What the exported directory says about itself, and how it generates by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        "gristmill",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        title="Name",
+        description="of the model",
+    )
+    license: str = Field(
+        "other", title="Licence", description="of the weights; check what the training text allows"
+    )
+    language: tuple[str, ...] = Field(("en",), title="Languages", description="ISO 639 codes")
+    limits: str = Field(
+        "A small model trained on little text: it states false things fluently. Not for use where "
+        "an answer must be right.",
+        title="Limits", description="what the model card warns of",
+    )  # fmt: skip
+    max_tokens: int = Field(
+        128, ge=1, title="Longest answer", description="tokens, unless asked otherwise"
+    )
+    temperature: float = Field(
+        0.8,
+        ge=0,
+        title="Temperature",
+        description="of the base model; a tuned model answers greedily",
+    )
+    top_k: int = Field(50, ge=0, title="Top-k", description="of the base model; 0: all")
+
+
+def export_model(
+    config: ExportConfig,
+    checkpoint: Checkpoint,
+    tokenizer: TrainedTokenizer,
+    report: EvalReport,
+    *,
+    root: Path,
+    runtime: Runtime,
+) -> ExportedModel:
+    """Write the directory, then load it with `transformers` and compare logits.
+
+    ArtifactError if the checkpoint cannot be read, the tokenizer does not fit it, the report is
+    another checkpoint's, or the logits differ by more than 1e-5.
+    """
+    if checkpoint.ref not in report.manifest.inputs:
+        raise ArtifactError(
+            f"{report.ref} measured {', '.join(report.manifest.inputs)}, not {checkpoint.ref}; "
+            "evaluate this checkpoint first"
+        )
+    key = artifact_key("export", VERSION, config, [checkpoint.key, tokenizer.key, report.key])
+    directory = root / "export" / short(key.fingerprint)
+
+    def work(directory: Path) -> Outcome:
+        if runtime.threads is not None:
+            torch.set_num_threads(runtime.threads)
+        hf = directory / "hf"
+        hf.mkdir()
+        model, words = _open(checkpoint, tokenizer)
+        forms = _forms(checkpoint, root)
+        card = _card_facts(config, checkpoint, report, words, model, root)
+        _write_weights(model, words, hf)
+        _write_tokenizer(tokenizer, model, forms, hf)
+        _write_generation(config, words, forms, hf)
+        write_json(hf / "gristmill.json", _description(config, checkpoint, words, model, forms))
+        write_text(hf / "README.md", model_card(card, forms[0]))
+        difference = _logit_difference(model, hf)
+        return Outcome({
+            "name": config.name,
+            "checkpoint": checkpoint.ref,
+            "report": report.ref,
+            "prompt_form": forms[0],
+            "message_form": forms[1],
+            "num_parameters": model.num_parameters(),
+            "weight_bytes": (hf / "model.safetensors").stat().st_size,
+            "max_logit_difference": difference,
+        })  # fmt: skip
+
+    build(key, directory, work, root=root, runtime=runtime)
+    return ExportedModel(directory, key.fingerprint)
+
+
+def _open(checkpoint: Checkpoint, tokenizer: TrainedTokenizer) -> tuple[LanguageModel, Tokenizer]:
+    words = Tokenizer.load(tokenizer.path)
+    try:
+        model = load_model(checkpoint.weights_path.parent).eval()
+    except WeightsError as error:
+        raise ArtifactError(f"{checkpoint.ref} cannot be exported: {error}") from error
+    if words.vocab_size > model.config.vocab_size:
+        raise ArtifactError(
+            f"{tokenizer.ref} has {words.vocab_size} ids, the model of {checkpoint.ref} only "
+            f"{model.config.vocab_size}; export it with the tokenizer it was trained with"
+        )
+    return model, words
+
+
+def _forms(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:
+    """Base models continue text; tuned ones answer in the form their examples had."""
+    if checkpoint.stage == "pretrain":
+        return "continue", "pair"
+    for reference in checkpoint.manifest.inputs:
+        if reference.startswith("examples@"):
+            examples = find_artifact(root, reference)
+            if isinstance(examples, ExampleSet) and _has_conversations(examples):
+                return "answer", "chat"
+    return "answer", "pair"
+
+
+def _has_conversations(examples: ExampleSet) -> bool:
+    with open(examples.path / "train.jsonl", encoding="utf-8") as lines:
+        return any(json.loads(line).get("messages") for line in lines)
+
+
+def _write_weights(model: LanguageModel, words: Tokenizer, hf: Path) -> None:
+    hf_config, tensors = export_weights(model)
+    ids = {
+        "bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad,
+    }  # fmt: skip
+    write_json(hf / "config.json", {**hf_config, **ids})
+    save_tensors(tensors, hf / "model.safetensors", {"format": "pt"})
+    (hf / "model.safetensors").chmod(0o644)  # safetensors writes 0600; others may serve it
+
+
+def _write_tokenizer(
+    tokenizer: TrainedTokenizer,
+    model: LanguageModel,
+    forms: tuple[PromptForm, MessageForm],
+    hf: Path,
+) -> None:
+    shutil.copyfile(tokenizer.path / "hf" / "tokenizer.json", hf / "tokenizer.json")
+    document = read_json(tokenizer.path / "hf" / "tokenizer_config.json")
+    document.pop("chat_template", None)
+    document["model_max_length"] = model.config.context_length
+    write_json(hf / "tokenizer_config.json", document)
+    template = chat_template(*forms)
+    if template is not None:
+        write_text(hf / "chat_template.jinja", template)
+
+
+def _write_generation(
+    config: ExportConfig, words: Tokenizer, forms: tuple[PromptForm, MessageForm], hf: Path
+) -> None:
+    document: dict[str, Any] = {
+        "bos_token_id": words.bos,
+        "eos_token_id": _stop_ids(words, forms[0]),
+        "pad_token_id": words.pad,
+        "max_new_tokens": config.max_tokens,
+    }
+    if forms[0] == "continue" and config.temperature > 0:
+        document |= {"do_sample": True, "temperature": config.temperature, "top_k": config.top_k}
+    write_json(hf / "generation_config.json", document)
+
+
+def _stop_ids(words: Tokenizer, form: PromptForm) -> list[int]:
+    return [words.eos] if form == "continue" else sorted({words.eos, words.end})
+
+
+def _description(
+    config: ExportConfig,
+    checkpoint: Checkpoint,
+    words: Tokenizer,
+    model: LanguageModel,
+    forms: tuple[PromptForm, MessageForm],
+) -> Mapping[str, Any]:
+    roles = ("bos", "eos", "pad", "system", "user", "assistant", "end")
+    return {
+        "name": config.name if forms[0] == "answer" else f"{config.name}-base",
+        "checkpoint": checkpoint.ref,
+        "prompt_form": forms[0],
+        "message_form": forms[1],
+        "context_length": model.config.context_length,
+        "ids": {role: getattr(words, role) for role in roles},
+        "stop_ids": _stop_ids(words, forms[0]),
+        "tokenizer_sha256": words.sha256,
+    }
+
+
+def _card_facts(
+    config: ExportConfig,
+    checkpoint: Checkpoint,
+    report: EvalReport,
+    words: Tokenizer,
+    model: LanguageModel,
+    root: Path,
+) -> CardFacts:
+    ancestors: dict[str, Mapping[str, Any]] = {}
+    waiting = list(checkpoint.manifest.inputs)
+    while waiting:
+        found = find_artifact(root, waiting.pop())
+        if found is not None and found.stage not in ancestors:
+            ancestors[found.stage] = {"ref": found.ref, **found.facts}
+            waiting += found.manifest.inputs
+    return CardFacts(
+        name=config.name,
+        license=config.license,
+        language=config.language,
+        limits=config.limits,
+        checkpoint=checkpoint.ref,
+        facts=checkpoint.facts,
+        training=plain(checkpoint.manifest.config),
+        architecture=read_json(checkpoint.model_config_path),
+        provenance=checkpoint.manifest.provenance,
+        ancestors=ancestors,
+        report=read_json(report.path / "report.json"),
+        report_ref=report.ref,
+        num_parameters=model.num_parameters(),
+        vocab_size=words.vocab_size,
+    )
+
+
+@torch.inference_mode()
+def _logit_difference(model: LanguageModel, hf: Path) -> float:
+    """The largest difference of logits over a fixed input; ArtifactError above the tolerance."""
+    length = min(CHECKED_TOKENS, model.config.context_length)
+    # Multiples of a prime modulo the vocabulary: every run checks the same well-spread ids.
+    ids = (torch.arange(length) * 7919 % model.config.vocab_size).unsqueeze(0)  # (1, T)
+    transformers_logging.disable_progress_bar()
+    theirs = AutoModelForCausalLM.from_pretrained(
+        hf, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+    ).eval()
+    difference = (model(ids) - theirs(input_ids=ids).logits).abs().max().item()
+    if not difference <= LOGIT_TOLERANCE:  # NaN included
+        raise ArtifactError(
+            f"the exported model's logits differ from ours by {difference:.2e}, allowed "
+            f"{LOGIT_TOLERANCE:.0e}; this architecture cannot be exported faithfully, report it"
+        )
+    return float(difference)

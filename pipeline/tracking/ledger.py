@@ -1,0 +1,93 @@
+"""Our own record of the registry: which versions were made, which alias points where, what waits.
+
+root/journal/registry.jsonl      append-only; the registry is filled from it when its database
+                                 was deleted or the tree was moved
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.tracking.config import default_uri
+from pipeline.tracking.journal import FileJournal, read_all
+
+DEFAULT_STORE = "default"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered version, by the fingerprint of its export."""
+
+    name: str
+    fingerprint: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """What the ledger says about one store."""
+
+    versions: tuple[Entry, ...] = ()
+    """In the order they were registered."""
+    aliases: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(name, alias) -> fingerprint of the export."""
+    pending: tuple[Mapping[str, Any], ...] = ()
+    """Registrations that found no server."""
+
+
+class Ledger:
+    """Appends decisions about one store and reads them back."""
+
+    def __init__(self, root: Path, uri: str) -> None:
+        self.path = root / "journal" / "registry.jsonl"
+        # The default store is named, not located: the ledger stays true when the tree is moved.
+        self._store = DEFAULT_STORE if uri == default_uri(root) else uri
+
+    def version(self, entry: Entry) -> None:
+        """A version exists with these tags (a later line for the same export replaces them)."""
+        self._append(
+            "version",
+            {"name": entry.name, "fingerprint": entry.fingerprint, "tags": dict(entry.tags)},
+        )
+
+    def alias(self, name: str, alias: str, fingerprint: str | None) -> None:
+        """`alias` of `name` points to the version of this export; None: to nothing."""
+        self._append("alias", {"name": name, "alias": alias, "fingerprint": fingerprint})
+
+    def pending(self, facts: Mapping[str, Any]) -> None:
+        """A registration could not reach the server."""
+        self._append("pending", facts)
+
+    def settled(self, export: str) -> None:
+        """What was pending for this export is done."""
+        self._append("settled", {"export": export})
+
+    def state(self) -> LedgerState:
+        """Everything the ledger says about this store."""
+        versions: dict[tuple[str, str], Entry] = {}
+        aliases: dict[tuple[str, str], str] = {}
+        pending: dict[str, Mapping[str, Any]] = {}
+        for record in read_all(self.path).records:
+            facts = record.facts or {}
+            if facts.get("store") != self._store:
+                continue
+            if record.event == "version":
+                entry = Entry(facts["name"], facts["fingerprint"], facts["tags"])
+                versions[entry.name, entry.fingerprint] = entry
+            elif record.event == "alias":
+                key = (facts["name"], facts["alias"])
+                if facts["fingerprint"] is None:
+                    aliases.pop(key, None)
+                else:
+                    aliases[key] = facts["fingerprint"]
+            elif record.event == "pending":
+                pending[facts["export"]] = facts
+            elif record.event == "settled":
+                pending.pop(facts["export"], None)
+        return LedgerState(tuple(versions.values()), aliases, tuple(pending.values()))
+
+    def _append(self, event: str, facts: Mapping[str, Any]) -> None:
+        journal = FileJournal(self.path)
+        journal.event(event, {"store": self._store, **facts})
+        journal.close()

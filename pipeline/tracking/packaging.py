@@ -1,0 +1,87 @@
+"""An exported model as an MLflow model directory: one file of code, `hf/`, no pickle.
+
+Importing mlflow's pyfunc costs seconds, so only `registry` imports this, when a model is logged.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow.pyfunc
+from mlflow import environment_variables as mlflow_settings
+from mlflow.models import ModelSignature
+from mlflow.types import ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Object, Property
+from transformers.utils import logging as transformers_logging
+
+from pipeline.artifacts import ExportedModel
+
+PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
+REQUIREMENTS = ["mlflow>=3.17,<4", "torch>=2.11", "transformers>=5,<6", "safetensors>=0.6"]
+INPUT_EXAMPLE = {"prompt": "Return the", "max_tokens": 8, "temperature": 0.0}
+
+
+def signature() -> ModelSignature:
+    """Optional columns, and the same names as parameters.
+
+    `prompt` and `stop` are "any" because a string and a list of strings both work; so are the whole
+    numbers, which become floats with gaps when rows of a table set different ones.
+    """
+    message = Object([Property("role", DataType.string), Property("content", DataType.string)])
+    columns: dict[str, AnyType | Array | DataType] = {
+        "prompt": AnyType(),
+        "messages": Array(message),
+        "temperature": DataType.double,
+        "top_k": AnyType(),
+        "top_p": DataType.double,
+        "max_tokens": AnyType(),
+        "stop": AnyType(),
+        "seed": AnyType(),
+    }
+    inputs = Schema([ColSpec(type=kind, name=n, required=False) for n, kind in columns.items()])
+    params = ParamSchema(
+        [
+            ParamSpec("temperature", DataType.double, None),
+            ParamSpec("top_k", DataType.long, None),
+            ParamSpec("top_p", DataType.double, None),
+            ParamSpec("max_tokens", DataType.long, None),
+            ParamSpec("stop", DataType.string, [], shape=(-1,)),
+            ParamSpec("seed", DataType.long, None),
+        ]
+    )
+    return ModelSignature(inputs=inputs, params=params)
+
+
+def write_mlflow_model(exported: ExportedModel, directory: Path) -> None:
+    """Write the MLflow model of `exported` into the new `directory`; loading it is the check."""
+    with _quiet():
+        mlflow.pyfunc.save_model(
+            str(directory),
+            python_model=str(PYFUNC_FILE),
+            artifacts={"hf": str(exported.hf_path)},
+            signature=signature(),
+            input_example=INPUT_EXAMPLE,
+            pip_requirements=REQUIREMENTS,
+            metadata={"fingerprint": exported.fingerprint},
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, and no advice about type hints that does not apply to code models."""
+    bar = mlflow_settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+    if not bar.is_set():
+        bar.set(False)
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*type hints.*")
+            yield
+    finally:
+        transformers_logging.enable_progress_bar()
+        logger.setLevel(level)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel
 from pipeline.serving import gate
 from pipeline.serving.gate import Verdict
-from pipeline.store.errors import ArtifactError
+from pipeline.store.errors import ArtifactError, NotBuilt
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.manifest import MANIFEST
 from pipeline.store.runtime import Runtime
@@ -71,6 +71,12 @@ class Registration:
     one_liner: str
     """Python that loads and asks the model."""
 
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        version = "not registered" if self.version is None else f"version {self.version}"
+        return f"{self.name} {version} ({', '.join(self.aliases) or 'no alias'}): {self.reason}"
+
 
 def register(
     config: RegistryConfig,
@@ -91,6 +97,8 @@ def register(
     eval set. An unreachable server is a warning; the registration waits in the ledger.
     """
     _check(exported, report, eval_set)
+    if not runtime.may_build:
+        raise NotBuilt(f"{exported.ref} is not registered by a run that may not build")
     root = root.resolve()
     tracking = tracking or TrackingConfig()
     name = registered_name(config, exported)

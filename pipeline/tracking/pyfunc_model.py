@@ -51,8 +51,9 @@ class LanguageModel(PythonModel):
         directory = Path(context.artifacts["hf"])
         self.facts = json.loads((directory / "gristmill.json").read_text(encoding="utf-8"))
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        self.model.to(device=self.device).eval()
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        self.model: torch.nn.Module = model.eval()
+        self.model.to(self.device)
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
         self.defaults = GenerationConfig.from_pretrained(directory)
         self.limit = int(self.facts["context_length"])

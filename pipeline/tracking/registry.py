@@ -51,6 +51,12 @@ class Version:
         """How MLflow loads exactly this version."""
         return f"models:/{self.name}/{self.number}"
 
+    def __str__(self) -> str:
+        reason = self.tags.get(REASON_TAG, "")
+        return (
+            f"{self.name} version {self.number} ({', '.join(self.aliases) or 'no alias'}): {reason}"
+        )
+
 
 class Registry:
     """Reads and changes one registry; use it inside `opened`."""
@@ -230,7 +236,7 @@ def _scratch(root: Path) -> Iterator[Path]:
 
 
 def promote(
-    name: str, number: int, *, root: Path, tracking: TrackingConfig | None = None
+    root: Path, name: str, number: int, *, tracking: TrackingConfig | None = None
 ) -> Version:
     """Make version `number` of `name` the champion by hand, whatever the gate said."""
     check_name(name, what="name")
@@ -240,7 +246,7 @@ def promote(
         return registry.tag(version, {GATE_TAG: "promoted", REASON_TAG: "promoted by hand"})
 
 
-def rollback(name: str, *, root: Path, tracking: TrackingConfig | None = None) -> Version:
+def rollback(root: Path, name: str, *, tracking: TrackingConfig | None = None) -> Version:
     """Make the previous champion of `name` the champion again; returns it.
 
     The one rolled back is never promoted by the gate again, only by hand. ArtifactError without a

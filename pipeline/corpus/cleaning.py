@@ -1,0 +1,259 @@
+"""One raw part becomes one cleaned part, in a worker process.
+
+    raw documents.arrow
+      - held out by id or content        -> counted
+      > repaired (Rewrite: apply)        -> counted by kind
+      - rejected by filters              -> rejected.arrow, measures.parquet
+      = documents.arrow + signatures.arrow (what the comparison across parts needs)
+
+Nothing here looks at another part, so adding one file cleans one part.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.artifacts import EvalSet
+from pipeline.corpus.dedup.held_out import HeldOut, load_held_out
+from pipeline.corpus.dedup.keys import CONTENT_KEY_BYTES, content_keys
+from pipeline.corpus.dedup.minhash import shingles_of, signatures_of
+from pipeline.corpus.document import DOCUMENT_SCHEMA, TextBatch, iter_batches
+from pipeline.corpus.filters import AnyFilter
+from pipeline.corpus.filters.judging import judge_all, measure_all
+from pipeline.corpus.ngrams import Overlap
+from pipeline.corpus.rejects import (
+    DOCUMENTS,
+    MEASURES,
+    REJECTED,
+    REJECTED_SCHEMA,
+    count_reasons,
+    measures_table,
+    rejected_table,
+    with_empty,
+)
+from pipeline.corpus.repair import RepairConfig
+from pipeline.corpus.words import WordTable, words_of
+from pipeline.store.building import ArtifactKey, Outcome, artifact_key, build
+from pipeline.store.fingerprint import short
+from pipeline.store.runtime import Runtime
+
+CLEAN_PART_VERSION = 1
+PART_STAGE = "clean_part"
+SIGNATURES = "signatures.arrow"
+OVERLAP = "decontamination.overlap"
+COVERED = "decontamination.covered"
+
+
+class PartConfig(BaseModel):
+    """The settings that shape a cleaned part; thresholds across parts are not among them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repair: RepairConfig
+    filters: tuple[AnyFilter, ...]
+    shingle_words: int
+    signature_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """Everything a worker needs to clean one part."""
+
+    root: Path
+    raw: Path
+    raw_fingerprint: str
+    quarantined: int
+    eval_set: Path
+    eval_fingerprint: str
+    config: PartConfig
+    runtime: Runtime
+
+    @property
+    def key(self) -> ArtifactKey:
+        """The identity of the cleaned part."""
+        inputs = [f"read@{self.raw_fingerprint}", f"eval_set@{self.eval_fingerprint}"]
+        return artifact_key(PART_STAGE, CLEAN_PART_VERSION, self.config, inputs)
+
+    @property
+    def directory(self) -> Path:
+        """Where the cleaned part lies below the root."""
+        return self.root / "parts" / "clean" / short(self.key.fingerprint)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the raw documents: how long cleaning will take, relatively."""
+        return (self.raw / DOCUMENTS).stat().st_size
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The held-out documents, indexed once per process."""
+        config = self.config
+        return load_held_out(
+            EvalSet(self.eval_set, self.eval_fingerprint).documents_path,
+            self.eval_fingerprint,
+            config.repair,
+            config.shingle_words,
+            config.signature_size,
+            config.seed,
+        )
+
+
+def clean_part(job: PartJob) -> str:
+    """Build the cleaned part, or verify the one that exists; returns its fingerprint."""
+    key = job.key
+    build(
+        key,
+        job.directory,
+        lambda directory: _write_part(job, directory),
+        root=job.root,
+        runtime=job.runtime,
+        quiet=True,
+    )
+    return key.fingerprint
+
+
+def signature_schema(size: int) -> pa.Schema:
+    """One row per kept document: what is compared across parts."""
+    return pa.schema(
+        [
+            pa.field("doc_id", pa.string(), nullable=False),
+            pa.field("chars", pa.int64(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+            pa.field("key", pa.binary(CONTENT_KEY_BYTES), nullable=False),
+            pa.field("overlap", pa.float64(), nullable=False),
+            pa.field("covered", pa.float64(), nullable=False),
+            pa.field("held_out_grams", pa.list_(pa.uint32()), nullable=False),
+            pa.field("signature", pa.list_(pa.uint32(), size), nullable=False),
+            pa.field("shingles", pa.large_list(pa.uint32()), nullable=False),
+        ]
+    )
+
+
+@dataclass
+class _Tally:
+    read: int = 0
+    bytes_read: int = 0
+    held_out_id: int = 0
+    held_out_content: int = 0
+    kept: int = 0
+    bytes_kept: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+
+
+def _write_part(job: PartJob, directory: Path) -> Outcome:
+    tally = _Tally()
+    schema = signature_schema(job.config.signature_size)
+    measures: list[pa.Table] = []
+    with (
+        pa.ipc.new_file(str(directory / DOCUMENTS), DOCUMENT_SCHEMA) as documents,
+        pa.ipc.new_file(str(directory / REJECTED), REJECTED_SCHEMA) as rejected,
+        pa.ipc.new_file(str(directory / SIGNATURES), schema) as signatures,
+    ):
+        for batch in iter_batches(job.raw / DOCUMENTS):
+            cleaned = _clean_batch(batch, job, tally)
+            measures.append(cleaned.measures)
+            rejected.write_table(cleaned.rejected)
+            if cleaned.kept.num_rows:
+                documents.write_table(cleaned.kept)
+                signatures.write_table(cleaned.signatures.cast(schema))
+    if not measures:
+        measures = [_clean_batch(TextBatch.of([]), job, _Tally()).measures]
+    pq.write_table(pa.concat_tables(measures), directory / MEASURES, compression="zstd")
+    return Outcome(facts=_facts(tally, job))
+
+
+def _facts(tally: _Tally, job: PartJob) -> dict[str, object]:
+    return {
+        "documents_read": tally.read,
+        "bytes_read": tally.bytes_read,
+        "held_out": {"id": tally.held_out_id, "content": tally.held_out_content},
+        "rejected": dict(sorted(tally.rejected.items())),
+        "repaired": dict(sorted(tally.repaired.items())),
+        "documents_kept": tally.kept,
+        "bytes_kept": tally.bytes_kept,
+        "quarantined": job.quarantined,
+    }
+
+
+@dataclass(frozen=True)
+class _CleanedBatch:
+    kept: pa.Table
+    rejected: pa.Table
+    measures: pa.Table
+    signatures: pa.Table
+
+
+def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch:
+    config, held_out = job.config, job.held_out
+    tally.read += len(batch)
+    tally.bytes_read += int(batch.num_bytes.sum())
+
+    is_free = np.array([doc_id not in held_out.id_set for doc_id in batch.doc_ids], np.bool_)
+    tally.held_out_id += int((~is_free).sum())
+    batch, repaired = config.repair.apply(batch.filtered(is_free))
+    tally.repaired.update(repaired)
+
+    keys = content_keys(batch.texts)
+    is_free = np.array([key not in held_out.keys for key in keys], np.bool_)
+    tally.held_out_content += int((~is_free).sum())
+    if not is_free.all():
+        batch = batch.filtered(is_free)
+        keys = [key for key, free in zip(keys, is_free, strict=True) if free]
+
+    words = words_of(batch)
+    overlap = held_out.grams.overlap(words)
+    columns = measure_all(config.filters, batch)
+    verdicts = judge_all(config.filters, columns, len(batch))
+    verdicts = with_empty(verdicts, words.visible == 0)
+    tally.rejected.update(count_reasons(verdicts))
+
+    keep = verdicts.keep
+    tally.kept += int(keep.sum())
+    tally.bytes_kept += int(batch.num_bytes[keep].sum())
+    return _CleanedBatch(
+        kept=batch.filtered(keep).table.select(DOCUMENT_SCHEMA.names).cast(DOCUMENT_SCHEMA),
+        rejected=rejected_table(batch, verdicts),
+        measures=measures_table(
+            batch, verdicts, columns | {OVERLAP: overlap.share, COVERED: overlap.covered}
+        ),
+        signatures=_signatures(batch, words, keys, overlap, keep, config),
+    )
+
+
+def _signatures(
+    batch: TextBatch,
+    words: WordTable,
+    keys: list[bytes],
+    overlap: Overlap,
+    keep: npt.NDArray[np.bool_],
+    config: PartConfig,
+) -> pa.Table:
+    rows = np.flatnonzero(keep)
+    shingles = shingles_of(words.select(keep), shingle_words=config.shingle_words)
+    signatures = signatures_of(shingles, size=config.signature_size, seed=config.seed)
+    grams = [overlap.grams[overlap.bounds[row] : overlap.bounds[row + 1]] for row in rows]
+    return pa.table(
+        {
+            "doc_id": batch.table.column("doc_id").take(pa.array(rows)),
+            "chars": pa.array(batch.num_chars[keep]),
+            "bytes": pa.array(batch.num_bytes[keep]),
+            "key": pa.array([keys[row] for row in rows], pa.binary(CONTENT_KEY_BYTES)),
+            "overlap": pa.array(overlap.share[keep]),
+            "covered": pa.array(overlap.covered[keep]),
+            "held_out_grams": pa.array(grams, pa.list_(pa.uint32())),
+            "signature": pa.FixedSizeListArray.from_arrays(
+                pa.array(signatures.ravel()), config.signature_size
+            ),
+            "shingles": pa.LargeListArray.from_arrays(
+                pa.array(shingles.bounds), pa.array(shingles.hashes)
+            ),
+        }
+    )

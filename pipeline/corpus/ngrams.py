@@ -1,0 +1,116 @@
+"""Word n-grams as 64-bit hashes, and the index of held-out 13-grams that decontamination asks.
+
+    WordTable -> gram_hashes(words, n) -> (G,) hashes, (N + 1,) bounds, never across documents
+    EvalSet documents -> HeldOutGrams -> which of them a training document repeats
+
+Thirteen words is GPT-3's choice (Brown et al. 2020, appendix C). In scripts written without spaces
+a word is a character, so the same thirteen covers about six Chinese words.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.words import I64, U64, WordTable, mix
+
+OVERLAP_WORDS = 13
+_STEP = np.uint64(0xD6E8FEB86659FD93)  # odd; another multiplier than inside words
+_FILTER_BITS = 22  # a 4 MB table answers "surely absent" for all but a few per cent
+
+
+def gram_hashes(words: WordTable, n: int) -> tuple[U64, I64]:
+    """((G,) hashes, (N + 1,) bounds) of all word n-grams; shorter documents have none."""
+    starts, bounds = gram_starts(words, n)
+    hashes = np.zeros(len(starts), np.uint64)
+    for k in range(n):
+        hashes = (hashes + words.hashes[starts + k]) * _STEP
+    return mix(hashes), bounds
+
+
+def gram_starts(words: WordTable, n: int) -> tuple[I64, I64]:
+    """((G,) index of each n-gram's first word, (N + 1,) bounds of the n-grams of a document)."""
+    counts = np.maximum(words.counts - (n - 1), 0)
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    shift = np.repeat(words.bounds[:-1] - bounds[:-1], counts)
+    return np.arange(bounds[-1]) + shift, bounds
+
+
+@dataclass(frozen=True)
+class HeldOutGrams:
+    """The distinct 13-grams of the held-out documents.
+
+    `grams` (D,) sorted; `occurrences` (D,) how often each occurs in the held-out text; the E
+    documents that hold gram g are `owners[owner_bounds[g]:owner_bounds[g + 1]]`.
+    """
+
+    grams: U64
+    occurrences: I64
+    owners: I64
+    owner_bounds: I64
+    sizes: I64
+    """(E,) distinct 13-grams of each held-out document."""
+    present: npt.NDArray[np.bool_]
+    """Whether any gram begins with these _FILTER_BITS bits."""
+
+    @classmethod
+    def of(cls, words: WordTable) -> "HeldOutGrams":
+        """The index of the documents in `words`."""
+        hashes, bounds = gram_hashes(words, OVERLAP_WORDS)
+        grams, slots, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
+        documents = np.repeat(np.arange(len(words)), np.diff(bounds))
+        pairs = np.unique(slots * len(words) + documents) if len(slots) else slots
+        owners = pairs % max(len(words), 1)
+        present = np.zeros(1 << _FILTER_BITS, np.bool_)
+        present[grams >> np.uint64(64 - _FILTER_BITS)] = True
+        return cls(
+            grams=grams,
+            occurrences=occurrences.astype(np.int64),
+            owners=owners,
+            owner_bounds=np.searchsorted(pairs // max(len(words), 1), np.arange(len(grams) + 1)),
+            sizes=np.bincount(owners, minlength=len(words)),
+            present=present,
+        )
+
+    def overlap(self, words: WordTable) -> "Overlap":
+        """Which held-out 13-grams each document in `words` repeats."""
+        hashes, bounds = gram_hashes(words, OVERLAP_WORDS)
+        maybe = np.flatnonzero(self.present[hashes >> np.uint64(64 - _FILTER_BITS)])
+        slot = np.searchsorted(self.grams, hashes[maybe])
+        found = slot < len(self.grams)
+        found[found] = self.grams[slot[found]] == hashes[maybe][found]
+        maybe, slot = maybe[found], slot[found]
+        document = np.searchsorted(bounds, maybe, side="right") - 1
+        hits = np.bincount(document, minlength=len(words))
+        share = hits / np.maximum(np.diff(bounds), 1)
+        pairs = np.unique(document.astype(np.uint64) << np.uint64(32) | slot.astype(np.uint64))
+        distinct = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        rows = (pairs >> np.uint64(32)).astype(np.int64)
+        covered = self._covered(distinct.astype(np.int64), rows, len(words))
+        return Overlap(share, covered, distinct, np.searchsorted(rows, np.arange(len(words) + 1)))
+
+    def _covered(self, grams: I64, rows: I64, count: int) -> npt.NDArray[np.float64]:
+        """(count,) largest share of one held-out document among the distinct (row, gram) pairs."""
+        largest = np.zeros(count)
+        repeats = self.owner_bounds[grams + 1] - self.owner_bounds[grams]  # documents per gram
+        first = np.repeat(self.owner_bounds[grams] - (np.cumsum(repeats) - repeats), repeats)
+        owners = self.owners[first + np.arange(len(first))]
+        codes = np.repeat(rows, repeats) * max(len(self.sizes), 1) + owners
+        pairs, shared = np.unique(codes, return_counts=True)
+        row, owner = np.divmod(pairs, max(len(self.sizes), 1))
+        np.maximum.at(largest, row, shared / self.sizes[owner])
+        return largest
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What N documents share with the held-out text."""
+
+    share: npt.NDArray[np.float64]
+    """(N,) fraction of the document's own 13-grams that occur in held-out text; 0 without any."""
+    covered: npt.NDArray[np.float64]
+    """(N,) largest fraction of one held-out document's distinct 13-grams that the document has."""
+    grams: npt.NDArray[np.uint32]
+    """Distinct held-out 13-grams (index into HeldOutGrams.grams) per document, back to back."""
+    bounds: I64
+    """(N + 1,)."""

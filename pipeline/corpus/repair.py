@@ -1,0 +1,167 @@
+r"""Unicode repair: what was broken on the way to us is mended, what an author wrote is left alone.
+
+    mojibake -> undone (ftfy)        \r\n, \x0b, \x0c, U+0085, U+2028/9 -> \n
+    decomposed letters -> NFC        NUL, controls, BOM, zero-width, bidi marks -> gone
+    lone surrogates -> U+FFFD
+
+Never NFKC: it would fold full-width punctuation, ligatures and superscripts. A look at the bytes
+first tells what can be wrong at all; most texts are returned as they came. Repair is idempotent.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+
+import ftfy
+import numpy as np
+import numpy.typing as npt
+from ftfy.badness import is_bad
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.corpus.document import TextBatch
+
+MAX_PASSES = 5  # text garbled twice needs two; five has never been seen
+
+_NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_FLAG = "\U0001f3f4[\U000e0020-\U000e007f]+"  # black flag + tags: the flags of England, Scotland...
+# Controls, soft hyphen, zero-width space, word joiner, invisible operators, bidi marks, BOM,
+# interlinear annotation, non-characters, tags outside flags.
+_INVISIBLE = re.compile(
+    f"({_FLAG})|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]+"
+)
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]+")
+_JOINERS = re.compile("[\u200c\u200d]+")
+# Joiners shape letters in these scripts (Arabic, the Indic scripts, Khmer, Mongolian...).
+_JOINING_SCRIPTS = re.compile(
+    "[\u0600-\u08ff\u0900-\u0dff\u0e00-\u0fff\u1000-\u109f\u1780-\u18af\u1900-\u1cff"
+    "\ua840-\ua87f\ua8e0-\ua8ff\ua980-\uaaff\uabc0-\uabff\ufb50-\ufdcf\ufe70-\ufefc"
+    "\U00010a00-\U00011fff]"
+)
+_EMOJI = re.compile("[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff]")
+
+
+_SUSPICIOUS_BYTE = np.ones(256, np.bool_)
+_SUSPICIOUS_BYTE[[9, 10, *range(32, 127)]] = False
+
+
+class RepairConfig(BaseModel):
+    """What Unicode repair may change; newlines, controls and surrogates are always normalised."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mojibake: bool = Field(
+        True, title="Undo mojibake", description="Turn â€™ back into ’ where the damage is certain."
+    )
+    invisible: bool = Field(
+        True,
+        title="Remove invisible characters",
+        description="Zero-width spaces, soft hyphens, bidi marks, BOMs; joiners stay where needed.",
+    )
+
+    def apply(self, batch: TextBatch) -> tuple[TextBatch, dict[str, int]]:
+        """The batch with repaired texts, and how many documents each kind of repair changed."""
+        counts: Counter[str] = Counter()
+        suspects = _suspects(batch.data, batch.offsets)
+        if not len(suspects):
+            return batch, {}
+        texts = list(batch.texts)
+        for row in suspects:
+            outcome = repair_text(texts[row], self)
+            counts.update(outcome.kinds)
+            texts[row] = outcome.text
+        return (batch.with_texts(texts) if counts else batch), dict(sorted(counts.items()))
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A repaired text and the kinds of repair that changed it."""
+
+    text: str
+    kinds: tuple[str, ...] = ()
+
+
+def repair_text(text: str, config: RepairConfig) -> Repaired:
+    """Repair one text; repairing the result again changes nothing."""
+    kinds: Counter[str] = Counter()
+    for _ in range(MAX_PASSES):
+        once = _one_pass(text, config, kinds)
+        if once == text:
+            break
+        text = once
+    return Repaired(text, tuple(sorted(kinds)))
+
+
+def normalise_newlines(text: str) -> str:
+    r"""Every line end becomes `\n`; a paragraph separator becomes a blank line."""
+    if "\u2029" in text:
+        text = text.replace("\u2029", "\n\n")
+    return _NEWLINES.sub("\n", text)
+
+
+def _one_pass(text: str, config: RepairConfig, kinds: Counter[str]) -> str:
+    for kind in ("surrogates", "mojibake", "newlines", "invisible", "nfc"):
+        after = _step(kind, text, config)
+        if after != text:
+            kinds[kind] += 1
+        text = after
+    return text
+
+
+def _step(kind: str, text: str, config: RepairConfig) -> str:
+    if kind == "surrogates":
+        return _SURROGATES.sub("\ufffd", text)
+    if kind == "mojibake":
+        return _undo_mojibake(text) if config.mojibake and not text.isascii() else text
+    if kind == "newlines":
+        return normalise_newlines(text)
+    if kind == "invisible":
+        return _drop_invisible(text, everything=config.invisible)
+    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+
+
+def _suspects(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> list[int]:
+    """Rows with a control character or anything outside ASCII: all others are sound."""
+    suspicious = np.flatnonzero(_SUSPICIOUS_BYTE[data[offsets[0] : offsets[-1]]]) + offsets[0]
+    counts = np.diff(np.searchsorted(suspicious, offsets))
+    rows: list[int] = np.flatnonzero(counts).tolist()
+    return rows
+
+
+def _undo_mojibake(text: str) -> str:
+    """Line by line: a text may mix damaged lines with sound ones."""
+    if not _may_be_mojibake(text) or not is_bad(text):
+        return text
+    return "\n".join(ftfy.fix_encoding(line) if is_bad(line) else line for line in text.split("\n"))
+
+
+def _may_be_mojibake(text: str) -> bool:
+    """Garbled UTF-8 shows as neighbouring non-ASCII characters, or as a lonely Â or Ã."""
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    if np.any((data[:-1] >= 0x80) & (data[1:] >= 0xC0)):
+        return True
+    return "\u00c2" in text or "\u00c3" in text
+
+
+def _drop_invisible(text: str, *, everything: bool) -> str:
+    if not everything:
+        return _CONTROLS.sub("", text)
+    text = _INVISIBLE.sub(lambda match: match.group(1) or "", text)
+    return _JOINERS.sub(_joiner, text)
+
+
+def _joiner(match: re.Match[str]) -> str:
+    """Keep one joiner between letters it shapes or emoji it joins, else drop the run."""
+    text, start, end = match.string, match.start(), match.end()
+    before, after = text[start - 1 : start], text[end : end + 1]
+    if before and after:
+        if _JOINING_SCRIPTS.match(before) and _JOINING_SCRIPTS.match(after):
+            return match.group()[0]
+        if match.group()[0] == "\u200d" and _EMOJI.match(before) and _EMOJI.match(after):
+            return "\u200d"
+    # A joiner after an Indic virama shapes the letter before it, whatever follows.
+    if before and unicodedata.combining(before) == 9:
+        return match.group()[0]
+    return ""

@@ -1,0 +1,179 @@
+"""Raw text in, the text worth training on out: repaired, filtered, deduplicated, decontaminated.
+
+    sources -> raw parts -> (workers) cleaned parts -> compared across parts -> removal lists
+
+The artifact holds no text: the cleaned parts do, `removed-<i>.arrow` says which of their rows left
+again, and the manifest counts every document that was read, by what became of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.artifacts import CleanedCorpus, EvalSet
+from pipeline.corpus.cleaned import removed_name
+from pipeline.corpus.cleaning import SIGNATURES, PartConfig, PartJob, clean_part
+from pipeline.corpus.dedup.comparison import load_comparison
+from pipeline.corpus.dedup.held_out import share_seen
+from pipeline.corpus.dedup.removal import decide_removals
+from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
+from pipeline.corpus.filters import AlphabetFilter, AnyFilter, LengthFilter, RepetitionFilter
+from pipeline.corpus.funnel import Funnel, tally_part
+from pipeline.corpus.reading import RawPart, read_sources
+from pipeline.corpus.repair import RepairConfig
+from pipeline.corpus.sources import AnySource
+from pipeline.store.building import Outcome, artifact_key, build
+from pipeline.store.errors import DataError
+from pipeline.store.executor import run_jobs
+from pipeline.store.fingerprint import short
+from pipeline.store.manifest import read_manifest
+from pipeline.store.runtime import Runtime
+
+STAGE = "clean"
+STAGE_VERSION = 1
+
+
+class CleanConfig(BaseModel):
+    """Where the text comes from and what it must be like to stay."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[AnySource, ...] = Field(
+        min_length=1, title="Sources", description="Read in this order; earlier ones win ties."
+    )
+    repair: RepairConfig = Field(RepairConfig(), title="Unicode repair")
+    filters: tuple[AnyFilter, ...] = Field(
+        (LengthFilter(), AlphabetFilter(), RepetitionFilter()),
+        title="Filters",
+        description="The first one that objects gives the reason; all objections are kept.",
+    )
+    dedup: DedupConfig = Field(DedupConfig(), title="Duplicates")
+    decontamination: DecontaminationConfig = Field(
+        DecontaminationConfig(), title="Held-out text in the training text"
+    )
+    seed: int = Field(0, ge=0, lt=1 << 63, title="Seed", description="Of the MinHash functions.")
+
+    def identity(self) -> dict[str, object]:
+        """What shapes the result beside the text: all but the sources, which enter by content."""
+        names = ("repair", "filters", "dedup", "decontamination", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def for_parts(self) -> PartConfig:
+        """The settings a part is cleaned with."""
+        return PartConfig(
+            repair=self.repair,
+            filters=self.filters,
+            shingle_words=self.dedup.shingle_words,
+            signature_size=self.dedup.signature_size,
+            seed=self.seed,
+        )
+
+
+def clean_corpus(
+    config: CleanConfig, eval_set: EvalSet, *, root: Path, runtime: Runtime
+) -> CleanedCorpus:
+    """Clean every source; only parts whose input or settings changed are cleaned again.
+
+    Raises DataError when nothing was read or nothing is left, with the leading reasons.
+    """
+    raw_parts = read_sources(config.sources, root=root, runtime=runtime)
+    inputs = [*(f"read@{part.fingerprint}" for part in raw_parts), eval_set.key]
+    key = artifact_key(STAGE, STAGE_VERSION, config.identity(), inputs)
+    jobs = [_job(config, part, eval_set, root, runtime) for part in raw_parts]
+    directory = build(
+        key,
+        root / STAGE / short(key.fingerprint),
+        lambda directory: _clean(_Work(config, raw_parts, jobs, root, runtime), directory),
+        root=root,
+        runtime=runtime,
+    )
+    return CleanedCorpus(directory, key.fingerprint)
+
+
+@dataclass(frozen=True)
+class _Work:
+    config: CleanConfig
+    raw_parts: Sequence[RawPart]
+    jobs: Sequence[PartJob]
+    root: Path
+    runtime: Runtime
+
+
+def _job(
+    config: CleanConfig, part: RawPart, eval_set: EvalSet, root: Path, runtime: Runtime
+) -> PartJob:
+    return PartJob(
+        root=root,
+        raw=part.path,
+        raw_fingerprint=part.fingerprint,
+        quarantined=int(read_manifest(part.path).facts["quarantined"]),
+        eval_set=eval_set.path,
+        eval_fingerprint=eval_set.fingerprint,
+        config=config.for_parts(),
+        # The journal and the progress display stay in this process.
+        runtime=Runtime(verify=runtime.verify, lock_wait_seconds=runtime.lock_wait_seconds),
+    )
+
+
+def _clean(work: _Work, directory: Path) -> Outcome:
+    _clean_parts(work)
+    held_out = work.jobs[0].held_out
+    comparison = load_comparison([job.directory / SIGNATURES for job in work.jobs], held_out)
+    removals = decide_removals(comparison, work.config.dedup, work.config.decontamination)
+    removed = removals.tables(comparison)
+    funnel = Funnel()
+    for i, (job, raw, table) in enumerate(zip(work.jobs, work.raw_parts, removed, strict=True)):
+        with pa.ipc.new_file(str(directory / removed_name(i)), table.schema) as writer:
+            writer.write_table(table)
+        funnel.add(raw.source, tally_part(read_manifest(job.directory).facts, table))
+    _check(funnel, work.runtime)
+    facts = {
+        **funnel.facts(),
+        "deduplication": removals.facts,
+        "decontamination": {
+            "held_out_documents": len(held_out.doc_ids),
+            "held_out_13grams": len(held_out.grams.grams),
+            "share_seen_before": share_seen(held_out, comparison.parts, [None] * len(removed)),
+            "share_seen_after": share_seen(held_out, comparison.parts, removed),
+        },
+        "raw_parts": [part.path.relative_to(work.root).as_posix() for part in work.raw_parts],
+    }
+    work.runtime.journal.event("cleaned", facts)
+    parts = tuple(job.directory.relative_to(work.root).as_posix() for job in work.jobs)
+    return Outcome(facts=facts, parts=parts)
+
+
+def _clean_parts(work: _Work) -> None:
+    """Every distinct part once, the largest first so that no worker is left alone with it."""
+    distinct = {job.key.fingerprint: job for job in work.jobs}
+    jobs = sorted(distinct.values(), key=lambda job: (-job.num_bytes, job.key.fingerprint))
+    progress = work.runtime.progress
+    run_jobs(
+        work.runtime, clean_part, jobs,
+        done=lambda done, total: progress.advance(done, total, "parts"),
+    )  # fmt: skip
+
+
+def _check(funnel: Funnel, runtime: Runtime) -> None:
+    """DataError for an empty result; a warning for each source that contributes nothing."""
+    total = funnel.total
+    if total.documents_read == 0:
+        raise DataError(
+            "the sources hold 0 documents; check clean.sources and the quarantine files"
+        )
+    if total.documents_kept == 0:
+        raise DataError(
+            f"all {total.documents_read} documents were dropped ({total.leading_reasons()}); "
+            "loosen the named bounds in clean.filters, clean.dedup or clean.decontamination, "
+            "hold out less (eval_set.max_bytes), or add sources"
+        )
+    for source, tally in funnel.by_source.items():
+        if tally.documents_kept == 0:
+            message = (
+                f"source {source!r} contributes nothing: all {tally.documents_read} documents "
+                f"were dropped ({tally.leading_reasons()})"
+            )
+            runtime.progress.event("warning", {"source": source, "message": message})

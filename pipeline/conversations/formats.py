@@ -30,7 +30,13 @@ SHAPES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "sharegpt": (frozenset({"conversations"}), frozenset()),
 }
 COMMON_KEYS = frozenset({"id", "group", "kind"})
-SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}  # fmt: skip
+SHAREGPT_ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+}
 
 
 class BadRow(Exception):
@@ -144,8 +150,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_keys(row: Mapping[str, Any], shape: str, group_field: str | None, where: str) -> None:
     needed, optional = SHAPES[shape]
     if not needed <= set(row):
-        raise DataError(f"{where} is not of shape {shape} as the rows before it: {_shown(row)}; "
-                        f"it lacks {', '.join(sorted(needed - set(row)))}; split the file by shape")  # fmt: skip
+        raise DataError(
+            f"{where} is not of shape {shape} as the rows before it: {_shown(row)}; "
+            f"it lacks {sorted(needed - set(row))[0]!r}; split the file by shape"
+        )
     unknown = set(row) - needed - optional - COMMON_KEYS - {group_field}
     if unknown:
         raise DataError(

@@ -13,7 +13,7 @@ from pipeline.store.errors import DataError
 
 
 class JsonlPairs(BaseModel):
-    """Your own examples: prompt/answer, messages, Alpaca or ShareGPT rows, recognised by their keys."""
+    """Your own examples: prompt/answer, messages, Alpaca or ShareGPT rows, told by their keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class JsonlPairs(BaseModel):
         0.05, title="Held-out share", description="of the groups", ge=0, lt=1
     )
     max_bad_fraction: float = Field(
-        0.05, title="Bad rows allowed", description="above this share of quarantined rows the run stops",
+        0.05, title="Bad rows allowed", description="a larger share of unusable rows stops the run",
         ge=0, le=1,
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ class JsonlPairs(BaseModel):
 
 
 def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pairs, ReadReport]:
-    """Read, de-duplicate by prompt and split; DataError when too many rows are bad or none is left."""
+    """Read, de-duplicate by prompt and split; DataError when too many rows are unusable."""
     report = ReadReport()
     pairs = Pairs()
     for example in without_repeats(_all(config, limits, report), set(), pairs.removed):
@@ -63,7 +63,7 @@ def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pai
     if total and bad / total > config.max_bad_fraction:
         first = report.quarantined[0]
         raise DataError(
-            f"{bad} of {total} rows cannot be used ({report.reasons()}; first: {first['file']} line "
+            f"{bad} of {total} rows are unusable ({report.reasons()}; first: {first['file']} line "
             f"{first['position']}), more than max_bad_fraction={config.max_bad_fraction}; mend the "
             "file or raise the limit"
         )

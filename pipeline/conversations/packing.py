@@ -4,7 +4,7 @@
     trainable  0 0 0 1 1 1 | 0 0 1 1 | 0 0
     segment    1 1 1 1 1 1 | 2 2 2 2 | 0 0      0 = padding, known by this alone, never by an id
 
-`pipeline/tokens/batches.py` reads the file, shifts by one and keeps segments from seeing each other.
+`pipeline/tokens/batches.py` reads it, shifts by one and keeps segments from seeing each other.
 """
 
 from collections import Counter
@@ -53,8 +53,8 @@ def write_rows(
     fitted = list(_fitted(examples, tokenizer, capacity, policy, counts, dropped))
     if not fitted:
         raise DataError(
-            f"no example of {counts['seen']} can be trained on with context_length={context_length} "
-            f"(dropped: {dict(dropped)}); raise context_length or choose policy=truncate_prompt_left"
+            f"none of {counts['seen']} examples can be trained on with {context_length=} "
+            f"(dropped: {dict(dropped)}); raise it or choose policy=truncate_prompt_left"
         )
     bins = best_fit([len(item.ids) for item in fitted], capacity) if pack else _alone(len(fitted))
     _write(out_path, bins, fitted, capacity, tokenizer, pack=pack, policy=policy)
@@ -116,7 +116,7 @@ def _refuse(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
     length = len(segments(example, tokenizer).ids)
     raise DataError(
         f"example {example.id or example.question[:60]!r} has {length} tokens, a row holds "
-        f"{capacity}; shorten it, raise context_length, or choose policy=drop or truncate_prompt_left"
+        f"{capacity}; shorten it, raise context_length, or use policy=drop or truncate_prompt_left"
     )
 
 
@@ -132,7 +132,7 @@ def _truncate_left(example: Example, tokenizer: TextEncoder, capacity: int) -> _
 
 
 def _without_oldest_turns(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
-    """System turns at the start stay; after them, whole turns go until the rest begins with a user."""
+    """System turns at the start stay; after them turns go until the rest begins with a user."""
     turns = list(example.messages)
     lead = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
     for start in range(lead + 1, len(turns)):

@@ -1,9 +1,9 @@
 """SFT pairs from Python documentation, of kinds a model of a few million parameters can learn.
 
-    parameters  a signature          -> the names of its parameters         baseline: copy what is in ()
-    summary     a docstring          -> its first sentence                  baseline: copy the docstring
-    lookup      a listing            -> the name that does ...              baseline: the first name
-    describe    only the name        -> what it does (closed book)          baseline: most frequent answer
+    parameters  a signature    -> the names of its parameters   baseline: copy what is in ()
+    summary     a docstring    -> its first sentence            baseline: copy the docstring
+    lookup      a listing      -> the name that does ...        baseline: the first name
+    describe    only the name  -> what it does (closed book)    baseline: commonest answer
 
 In the open-book kinds the answer's characters stand in the prompt where they tokenise as they do
 in the answer (at the start of a line, or after a comma), so that answering is copying with care.
@@ -96,7 +96,7 @@ def make_pairs(
 ) -> Pairs:
     """All pairs, split by object: held out are the objects of `held_out_documents`.
 
-    `lines_of_training_text(wanted)` says which of some lines occur in the text the base model reads.
+    `lines_of_training_text(wanted)` says which lines occur in the text the base model reads.
     A held-out object whose docstring or summary occurs there or among the other objects is removed.
     """
     pairs = Pairs()
@@ -189,7 +189,7 @@ def _parameters(objects: Sequence[DocObject], seed: int) -> Iterator[Example]:
         inner = _between_parentheses(item.signature)
         if not inner or not 1 <= len(names) <= MAX_PARAMETERS or len(inner) > SIGNATURE_BYTES:
             continue
-        prompt = f"Parameters of\n{item.name}({inner})\n"
+        prompt = f"Parameters of\n{item.name}(\n{inner})\n"
         yield _example(item, "parameters", prompt, ", ".join(names), baseline=inner)
 
 
@@ -202,17 +202,21 @@ def _summary(objects: Sequence[DocObject], seed: int) -> Iterator[Example]:
 
 
 def _lookup(objects: Sequence[DocObject], seed: int) -> Iterator[Example]:
-    """One question per LISTED functions of a module, or methods of a class."""
+    """One question on each listing of a module's functions or a class's methods, then a second..."""
     by_owner: dict[str, list[DocObject]] = defaultdict(list)
     for item in objects:
         callable_ = item.kind in ("function", "method") and not item.name.startswith("_")
         if callable_ and _fits(flat(item.summary), LISTED_SUMMARY_BYTES):
             by_owner[item.owner].append(item)
+    listings: list[list[DocObject]] = []
     for owner in sorted(by_owner, key=lambda owner: (unit_hash(seed, "owner", owner), owner)):
         members = _distinct_summaries(by_owner[owner])
-        for start in range(0, len(members) - LISTED + 1, LISTED):
-            listed = members[start : start + LISTED]
-            asked = listed[int(unit_hash(seed, "asked", listed[0].qualified_name) * LISTED)]
+        starts = range(0, len(members) - LISTED + 1, LISTED)
+        listings += [members[start : start + LISTED] for start in starts]
+    for turn in range(LISTED):
+        for listed in listings:
+            offset = int(unit_hash(seed, "asked", listed[0].qualified_name) * LISTED)
+            asked = listed[(offset + turn) % LISTED]
             listing = "".join(f"{flat(item.summary)}\n{item.name}\n" for item in listed)
             prompt = f"{listing}Which one?\n{flat(asked.summary)}\n"
             yield _example(asked, "lookup", prompt, asked.name, baseline=listed[0].name)

@@ -69,7 +69,8 @@ def compare_nats(
     candidate: np.ndarray, champion: np.ndarray, num_bytes: np.ndarray, *, draws: int, seed: int
 ) -> Comparison:
     """The comparison of per-document nats (D,) over the same `num_bytes` (D,)."""
-    difference = candidate - champion
+    filled = num_bytes > 0
+    difference, num_bytes = (candidate - champion)[filled], num_bytes[filled]
     weights = bootstrap_weights(len(difference), draws, seed).astype(np.float64)
     resampled = (weights @ difference) / (weights @ num_bytes) / np.log(2)
     interval = percentile_interval(resampled)

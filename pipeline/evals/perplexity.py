@@ -28,8 +28,9 @@ from pipeline.store.files import replacing
 
 BOS_RULE = "bos before every document, only in its first window; text tokens scored, eos apart"
 DOCUMENT_SCORES_SCHEMA = pa.schema([
-    ("doc_id", pa.string()), ("source", pa.string()), ("nats", pa.float64()), ("tokens", pa.int64()),
-    ("bytes", pa.int64()), ("overlap", pa.float64()), ("eos_nats", pa.float64()),
+    ("doc_id", pa.string()), ("source", pa.string()), ("nats", pa.float64()),
+    ("tokens", pa.int64()), ("bytes", pa.int64()), ("overlap", pa.float64()),
+    ("eos_nats", pa.float64()),
 ])  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def score_documents(
 ) -> DocumentScores:
     """Score the columns `doc_id, text, source`; every text token exactly once.
 
-    DataError for an eval set without text, and when the tokenizer does not reproduce a text's bytes.
+    DataError for an eval set without text, and when tokens and text differ in bytes.
     """
     if not 1 <= stride <= context:
         raise DataError(f"stride={stride} must be in 1..{context}, the model's context")
@@ -139,8 +140,8 @@ def _byte_counts(
             of_tokens += sizes[token]
         if of_tokens != counts[d]:
             raise DataError(
-                f"document {doc_ids[d]!r} has {counts[d]} bytes, its tokens {of_tokens}: the tokenizer "
-                "changes the text, so bits per byte would be wrong; use a byte-level tokenizer"
+                f"document {doc_ids[d]!r} has {counts[d]} bytes, its tokens {of_tokens}: the "
+                "tokenizer changes the text and bits per byte would be wrong; use a byte-level one"
             )
     return counts
 
@@ -156,7 +157,7 @@ def summarise(
     total = _row(scores, np.ones(len(scores.nats), bool), draws, seed)
     return total | {
         "bits_per_byte_macro": float(
-            np.mean([row["bits_per_byte"] for row in per_source.values()])
+            np.mean([row["bits_per_byte"] for row in per_source.values() if row["bytes"]])
         ),
         "per_source": per_source,
         "eos_nats_per_document": float(scores.eos_nats.mean()),
@@ -173,11 +174,14 @@ def _row(scores: DocumentScores, chosen: np.ndarray, draws: int, seed: int) -> d
     tokens = int(scores.tokens[chosen].sum())
     total = math.fsum(nats)
     row: dict[str, Any] = {
-        "documents": int(chosen.sum()), "tokens": tokens, "bytes": int(num_bytes.sum()), "nats": total,
+        "documents": int(chosen.sum()), "tokens": tokens,
+        "bytes": int(num_bytes.sum()), "nats": total,
     }  # fmt: skip
     if tokens == 0:
-        return row | {"bits_per_byte": 0.0, "nats_per_token": 0.0, "token_perplexity": 1.0}
-    interval = bootstrap_ratio(nats / math.log(2), num_bytes, draws=draws, seed=seed)
+        return row
+    filled = num_bytes > 0  # a resample of empty documents alone would have no ratio
+    bits = nats[filled] / math.log(2)
+    interval = bootstrap_ratio(bits, num_bytes[filled], draws=draws, seed=seed)
     return row | {
         "bits_per_byte": bits_per_byte(total, int(num_bytes.sum())),
         "bits_per_byte_low": interval.low,
@@ -188,11 +192,11 @@ def _row(scores: DocumentScores, chosen: np.ndarray, draws: int, seed: int) -> d
 
 
 def write_scores(path: Path, scores: DocumentScores) -> None:
-    """Write documents.arrow (an IPC file); `overlap` is empty here, the baselines report fills it."""
+    """Write documents.arrow (an IPC file); `overlap` is empty: the baselines report knows it."""
     table = pa.table(
         [
-            list(scores.doc_ids), list(scores.sources), scores.nats, scores.tokens, scores.num_bytes,
-            [None] * len(scores.nats), scores.eos_nats,
+            list(scores.doc_ids), list(scores.sources), scores.nats, scores.tokens,
+            scores.num_bytes, [None] * len(scores.nats), scores.eos_nats,
         ],
         schema=DOCUMENT_SCORES_SCHEMA,
     )  # fmt: skip

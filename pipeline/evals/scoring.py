@@ -40,15 +40,19 @@ def sequence_nats(
                     batch, _score(model, sequences, starts, batch, device), strict=True
                 ):
                     if not np.isfinite(nats).all():
-                        raise TrainingError(
-                            f"sequence {i} has a loss of {nats[~np.isfinite(nats)][0]} at token "
-                            f"{starts[i] + int(np.argmin(np.isfinite(nats)))}: the weights are damaged "
-                            "or training diverged; use an earlier checkpoint or a lower learning rate"
-                        )
+                        raise _not_finite(i, starts[i], nats)
                     results[i] = nats
     finally:
         model.train(was_training)
     return results
+
+
+def _not_finite(sequence: int, start: int, nats: np.ndarray) -> TrainingError:
+    at = int(np.argmin(np.isfinite(nats)))
+    return TrainingError(
+        f"sequence {sequence} has a loss of {nats[at]} at token {start + at}: the weights are "
+        "damaged or training diverged; use an earlier checkpoint or a lower learning rate"
+    )
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -173,7 +173,7 @@ def ended_text(
 
 
 def summarise_items(items: Sequence[Item]) -> dict[str, Any]:
-    """Exact match per kind and for open and closed book, each with Wilson's interval and baseline."""
+    """Exact match per kind, open and closed book, each with Wilson's interval and baseline."""
     kinds = sorted({item.kind for item in items})
     return {
         "exact_match": {

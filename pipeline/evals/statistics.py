@@ -22,7 +22,7 @@ def bits_per_byte(nats: float, num_bytes: float) -> float:
 
 
 def bootstrap_weights(documents: int, draws: int, seed: int) -> np.ndarray:
-    """How often each document occurs in each resample: (draws, documents), rows sum to documents."""
+    """How often each document is in each resample: (draws, documents), rows sum to documents."""
     rng = np.random.default_rng(seed)
     weights = np.empty((draws, documents), np.int32)
     for row in range(draws):
@@ -39,7 +39,7 @@ def percentile_interval(values: np.ndarray) -> Interval:
 def bootstrap_ratio(
     numerator: np.ndarray, denominator: np.ndarray, *, draws: int, seed: int
 ) -> Interval:
-    """95 % percentile interval of sum(numerator) / sum(denominator), resampling documents together."""
+    """95 % interval of sum(numerator) / sum(denominator), resampling documents."""
     weights = bootstrap_weights(len(numerator), draws, seed).astype(np.float64)
     return percentile_interval((weights @ numerator) / (weights @ denominator))
 

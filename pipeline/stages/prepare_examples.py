@@ -89,7 +89,7 @@ def prepare_examples(
             raise DataError(
                 f"examples.source={config.source.kind} gives no training pair (left out: "
                 f"{dict(pairs.removed)}, quarantined: {report.reasons()}); add examples, or raise "
-                f"max_prompt_bytes={config.max_prompt_bytes} or max_answer_bytes={config.max_answer_bytes}"
+                f"max_prompt_bytes={limits.prompt_bytes} or max_answer_bytes={limits.answer_bytes}"
             )
         for split in SPLITS:
             write_examples(directory / f"{split}.jsonl", pairs.of(split))
@@ -137,7 +137,7 @@ def _objects(corpus: CleanedCorpus, root: Path) -> Iterator[DocObject]:
     if not paths:
         raise DataError(
             "examples.source.kind=pydocs needs a corpus with a pydocs source; this one has none: "
-            "add {kind: pydocs} to clean.sources, or give your own pairs with {kind: jsonl, paths: [...]}"
+            "add {kind: pydocs} to clean.sources, or give your own as {kind: jsonl, paths: [...]}"
         )
     for path in paths:
         with pa.memory_map(str(path)) as file:

@@ -1,0 +1,122 @@
+"""The parts a report is put together from; every string in them is data, never markup.
+
+sections.py makes blocks -> markdown.py, html.py and terminal.py each say them in their own way
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tone = Literal["plain", "good", "bad"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; `tone` colours a verdict."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One headline number."""
+
+    label: str
+    value: str
+    detail: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Headline numbers side by side."""
+
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; `right` are the columns of numbers, `strong` the rows that matter most."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[int] = frozenset()
+    strong: frozenset[int] = frozenset()
+    code: frozenset[int] = frozenset()
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG for light pages and one for dark pages; `name` becomes the file's name."""
+
+    name: str
+    description: str
+    light: bytes
+    dark: bytes
+
+
+@dataclass(frozen=True)
+class Code:
+    """Source text to copy."""
+
+    text: str
+    language: str = "python"
+
+
+@dataclass(frozen=True)
+class Continuations:
+    """One prompt, and what followed it at different moments: (label, text)."""
+
+    prompt: str
+    entries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model said."""
+
+    who: str
+    text: str
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out question with the expected answer and each model's."""
+
+    kind: str
+    prompt: str
+    expected: str
+    answers: tuple[Answer, ...]
+
+
+Block = Text | Figures | Table | Picture | Code | Continuations | Question
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; `anchor` is its name in links."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def visible(text: str) -> str:
+    """`text` with control characters made visible and lone surrogates replaced: safe to write.
+
+    Newlines and tabs stay. Direction marks become visible too, so no text can rearrange a page.
+    """
+    return "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    if code < 0x20 and char not in "\n\t":
+        return chr(0x2400 + code)  # the picture of the control character
+    if 0xD800 <= code <= 0xDFFF:
+        return "\N{REPLACEMENT CHARACTER}"
+    if code == 0x7F or 0x80 <= code < 0xA0 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
+        return f"<U+{code:04X}>"
+    return char

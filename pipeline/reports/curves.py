@@ -1,0 +1,224 @@
+"""Pictures of a run: loss curves, the funnel of documents, bits per byte beside the baselines.
+
+Drawn with matplotlib's Agg canvas and no global state; every PNG is at least 1,000 pixels wide and
+comes in a light and a dark form.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from pipeline.artifacts import Checkpoint
+from pipeline.reports.numbers import count, short_count
+from pipeline.reports.reading import read_lines
+
+DOTS_PER_INCH = 144
+_CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
+    "Arial Unicode MS", "Droid Sans Fallback", "Unifont",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a picture."""
+
+    paper: str
+    ink: str
+    quiet: str
+    grid: str
+    accent: str
+    second: str
+    good: str
+    bad: str
+
+
+LIGHT = Theme(
+    "#ffffff", "#1f2328", "#6e7781", "#e4e8ec", "#0b6e99", "#b4540a", "#1a7f4b", "#b42318"
+)
+DARK = Theme("#15181c", "#e6e8ea", "#98a1aa", "#2b3036", "#58b6dd", "#e8985a", "#5cc98c", "#f0786c")
+
+
+def loss_curve_png(checkpoint: Checkpoint, theme: Theme = LIGHT) -> bytes:
+    """Training and validation loss of one checkpoint, the turning point of validation marked."""
+    return loss_curves_png([(checkpoint.stage, checkpoint)], theme)
+
+
+def loss_curves_png(checkpoints: Sequence[tuple[str, Checkpoint]], theme: Theme = LIGHT) -> bytes:
+    """The same for several checkpoints, side by side."""
+    width = 8.4 if len(checkpoints) == 1 else 11.0
+    with _canvas(theme, width, 4.0) as figure:
+        for i, (title, checkpoint) in enumerate(checkpoints):
+            axes = figure.add_subplot(1, len(checkpoints), i + 1)
+            _style(axes, theme)
+            _draw_losses(axes, title, checkpoint, theme)
+        return _png(figure)
+
+
+def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
+    """Documents read, dropped by reason and kept; `rows` as `tables.funnel_rows` gives them."""
+    with _canvas(theme, 8.4, 1.1 + 0.36 * len(rows)) as figure:
+        axes = figure.add_subplot()
+        _style(axes, theme, grid_axis="x")
+        left = 0.0
+        most = max((abs(row["documents"]) for row in rows), default=1) or 1
+        for i, row in enumerate(rows):
+            documents = row["documents"]
+            if documents < 0:
+                left += documents
+                axes.barh(i, -documents, left=left, height=0.62, color=theme.second)
+            else:
+                colour = theme.good if row["step"] == "kept" else theme.accent
+                axes.barh(i, documents, height=0.62, color=colour)
+                left = documents
+            end = max(left, 0) + (-documents if documents < 0 else 0)
+            axes.text(
+                end + most * 0.01, i, count(documents), va="center", fontsize=9, color=theme.ink
+            )
+        axes.set_yticks(range(len(rows)), [_shortened(str(row["step"])) for row in rows])
+        axes.invert_yaxis()
+        axes.set_xlim(0, most * 1.12)
+        axes.set_xlabel("documents")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+        return _png(figure)
+
+
+def bits_per_byte_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
+    """One line per method: `label, value, clean, is_model` and optionally `low, high`; fewer is better."""
+    shown = sorted(rows, key=lambda row: row["value"])
+    with _canvas(theme, 8.4, 1.2 + 0.4 * len(shown)) as figure:
+        axes = figure.add_subplot()
+        _style(axes, theme, grid_axis="x")
+        for i, row in enumerate(shown):
+            colour = theme.accent if row["is_model"] else theme.quiet
+            if row.get("clean") is not None:
+                axes.plot(
+                    [row["value"], row["clean"]], [i, i], color=colour, lw=2, alpha=0.45, zorder=2
+                )
+                axes.plot(
+                    row["clean"], i, "o", ms=8, mfc=theme.paper, mec=colour, mew=1.8, zorder=3
+                )
+            if row.get("low") is not None:
+                axes.plot([row["low"], row["high"]], [i, i], color=colour, lw=6, alpha=0.25)
+            axes.plot(row["value"], i, "o", ms=9, color=colour, zorder=4)
+            end = max(value for value in (row["value"], row.get("clean"), row.get("high")) if value)
+            axes.annotate(
+                f"{row['value']:.3f}", (end, i), xytext=(10, 0), textcoords="offset points",
+                va="center", fontsize=9, color=theme.ink if row["is_model"] else theme.quiet,
+                fontweight="bold" if row["is_model"] else "normal",
+            )  # fmt: skip
+        axes.set_yticks(range(len(shown)), [row["label"] for row in shown])
+        for label, row in zip(axes.get_yticklabels(), shown, strict=True):
+            label.set_color(theme.ink)
+            label.set_fontweight("bold" if row["is_model"] else "normal")
+        axes.invert_yaxis()
+        axes.margins(x=0.1, y=0.08)
+        axes.set_xlabel(
+            "bits per byte of held-out text (fewer is better);  ● all documents  ○ clean ones"
+        )
+        return _png(figure)
+
+
+def _draw_losses(axes: Axes, title: str, checkpoint: Checkpoint, theme: Theme) -> None:
+    records = read_lines(checkpoint.path / "curve.jsonl")
+    train = [(r["tokens"], r["train_loss"]) for r in records if r.get("train_loss") is not None]
+    validation = [
+        (r["tokens"], r["validation_loss"]) for r in records if r.get("validation_loss") is not None
+    ]
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
+    axes.set_xlabel("tokens trained")
+    axes.set_ylabel("loss, nats per token")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    if train:
+        x, y = np.asarray(train, np.float64).T
+        axes.plot(x, y, color=theme.quiet, lw=0.8, alpha=0.45)
+        axes.plot(x, _smoothed(y), color=theme.quiet, lw=1.8, label="training")
+    if validation:
+        x, y = np.asarray(validation, np.float64).T
+        axes.plot(x, y, color=theme.accent, lw=2.2, marker="o", ms=3.5, label="validation")
+        best = int(np.argmin(y))
+        _mark_best(axes, x, y, best, theme)
+    lows = [y for _, y in (*train, *validation)]
+    if lows:
+        # The first steps fall from ln V; what is learnt later would be squeezed into a flat line.
+        top = max(np.percentile(lows, 97), min(lows) + 0.2)
+        axes.set_ylim(min(lows) - 0.08 * (top - min(lows)), top + 0.1 * (top - min(lows)))
+        axes.legend(frameon=False, labelcolor=theme.ink, loc="upper right", fontsize=9)
+
+
+def _mark_best(axes: Axes, x: np.ndarray, y: np.ndarray, best: int, theme: Theme) -> None:
+    turned = best < len(y) - 1
+    axes.plot(x[best], y[best], "o", ms=10, mfc="none", mec=theme.second, mew=2, zorder=5)
+    text = f"turning point {y[best]:.3f}" if turned else f"still falling: {y[best]:.3f}"
+    if turned:
+        axes.axvline(x[best], color=theme.second, lw=1, ls=(0, (4, 3)), alpha=0.8)
+    right_half = x[best] > 0.5 * (x[0] + x[-1])
+    axes.annotate(
+        text, (x[best], y[best]), xytext=(-12 if right_half else 12, 26), textcoords="offset points",
+        ha="right" if right_half else "left", fontsize=9, color=theme.second, fontweight="bold",
+    )  # fmt: skip
+
+
+def _smoothed(y: np.ndarray) -> np.ndarray:
+    """Running mean over about a fortieth of the curve, shorter at both ends."""
+    half = max(1, len(y) // 80)
+    sums = np.concatenate([[0.0], np.cumsum(y)])
+    low = np.maximum(np.arange(len(y)) - half, 0)
+    high = np.minimum(np.arange(len(y)) + half + 1, len(y))
+    smooth: np.ndarray = (sums[high] - sums[low]) / (high - low)
+    return smooth
+
+
+def _shortened(label: str, length: int = 36) -> str:
+    return label if len(label) <= length else label[: length - 1] + "…"
+
+
+@contextmanager
+def _canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
+    """A figure on an Agg canvas; a glyph that no installed font has becomes a box, not a warning."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
+    with mpl.rc_context(
+        {"font.family": families, "axes.unicode_minus": False, "text.parse_math": False}
+    ):
+        figure = Figure(
+            figsize=(width, height), dpi=DOTS_PER_INCH, facecolor=theme.paper, layout="constrained"
+        )
+        FigureCanvasAgg(figure)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            yield figure
+
+
+def _style(axes: Axes, theme: Theme, *, grid_axis: str = "both") -> None:
+    axes.set_facecolor(theme.paper)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(theme.grid)
+    axes.tick_params(colors=theme.quiet, labelsize=9, length=0)
+    axes.xaxis.label.set_color(theme.quiet)
+    axes.yaxis.label.set_color(theme.quiet)
+    axes.grid(True, axis=grid_axis, color=theme.grid, lw=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # No creation date or version: the same run gives the same bytes.
+    figure.savefig(
+        buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None}
+    )
+    return buffer.getvalue()

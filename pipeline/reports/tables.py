@@ -1,0 +1,122 @@
+"""Rows of figures, one dict per line: for Prefect's tables and for the tables of the report."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.artifacts import BaselineReport, Checkpoint, CleanedCorpus, EvalReport
+from pipeline.reports.comparing import Estimate, clean_documents, subset_bits_per_byte
+from pipeline.reports.numbers import number, percent
+from pipeline.reports.reading import read_lines
+from pipeline.store.files import read_json
+
+BASELINE_LABELS = {
+    "xz": "xz, held-out text alone",
+    "xz_primed": "xz after the training text",
+    "ppmd8_primed": "PPMd, order 8, after the training text",
+    "ppmd16_primed": "PPMd, order 16, after the training text",
+    "ngram5": "5-gram, whole",
+    "ngram5_pruned": "5-gram in the model's size",
+    "uniform": "every token equally likely",
+}
+
+
+def funnel_rows(corpus: CleanedCorpus) -> list[dict[str, Any]]:
+    """`step, documents, share`: read, minus each reason, most frequent first, then kept."""
+    return [
+        {"step": row["step"], "documents": row["documents"], "share": round(float(row["share"]), 4)}
+        for row in corpus.facts.get("funnel", [])
+    ]
+
+
+def source_rows(corpus: CleanedCorpus) -> list[dict[str, Any]]:
+    """Per source: documents and bytes read and kept, records quarantined."""
+    names = ("documents_read", "documents_kept", "bytes_read", "bytes_kept", "quarantined")
+    by_source = corpus.facts.get("by_source", {})
+    return [
+        {"source": source, **{name: tally.get(name) for name in names}}
+        for source, tally in by_source.items()
+    ]
+
+
+def evaluation_rows(report: EvalReport) -> list[dict[str, Any]]:
+    """`measure, value, interval, baseline, counted` of one evaluated checkpoint."""
+    content = read_json(report.path / "report.json")
+    return [*_perplexity_rows(content["perplexity"]), *_answer_rows(content.get("sft") or {})]
+
+
+def _perplexity_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    scored = f"{section['tokens']:,} tokens, {section['bytes']:,} bytes"
+    low, high = section.get("bits_per_byte_low"), section.get("bits_per_byte_high")
+    yield _measure(
+        "bits per byte", number(section["bits_per_byte"]), _interval(low, high), "", scored
+    )
+    yield _measure("token perplexity", number(section["token_perplexity"], 1), "", "", scored)
+    for source, row in (section.get("per_source") or {}).items():
+        counted = f"{row['tokens']:,} tokens, {row['bytes']:,} bytes"
+        interval = _interval(row.get("bits_per_byte_low"), row.get("bits_per_byte_high"))
+        yield _measure(
+            f"bits per byte, {source}", number(row["bits_per_byte"]), interval, "", counted
+        )
+
+
+def _answer_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if section.get("response_loss") is not None:
+        counted = f"{section.get('response_tokens') or 0:,} answer tokens"
+        yield _measure("response loss", number(section["response_loss"]), "", "", counted)
+    for kind, row in (section.get("exact_match") or {}).items():
+        yield _measure(
+            f"exact match, {kind}", percent(row["rate"]),
+            f"{percent(row['low'])} to {percent(row['high'])}", percent(row.get("baseline")),
+            f"{row['correct']} of {row['total']}",
+        )  # fmt: skip
+
+
+def _measure(
+    measure: str, value: str, interval: str, baseline: str, counted: str
+) -> dict[str, Any]:
+    return {
+        "measure": measure, "value": value, "interval": interval, "baseline": baseline,
+        "counted": counted,
+    }  # fmt: skip
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def comparison_rows(
+    baselines: BaselineReport, models: list[tuple[str, EvalReport, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Models and baselines on the held-out text, the fewest bits first.
+
+    `models` are (label, report, {"bytes", "seconds", "note"}). Each row has `label, is_model, value,
+    clean` and for models `low, high, clean_estimate`.
+    """
+    content = read_json(baselines.path / "baselines.json")
+    clean = clean_documents(baselines)
+    rows: list[dict[str, Any]] = []
+    for label, report, facts in models:
+        everything = subset_bits_per_byte(report)
+        if everything is None:
+            continue
+        on_clean: Estimate | None = subset_bits_per_byte(report, clean) if clean else None
+        rows.append({
+            "name": label, "label": label, "is_model": True, "value": everything.value,
+            "low": everything.low, "high": everything.high,
+            "clean": on_clean.value if on_clean else None, **facts,
+        })  # fmt: skip
+    for row in content["rows"]:
+        rows.append({
+            "name": row["name"], "label": BASELINE_LABELS.get(row["name"], row["name"]),
+            "is_model": False, "value": row["bits_per_byte"], "clean": row["bits_per_byte_clean"],
+            "bytes": row["bytes"], "seconds": row["seconds"], "note": row["note"],
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: float(row["value"]))
+
+
+def samples(checkpoint: Checkpoint) -> dict[str, list[tuple[str, str]]]:
+    """Prompt -> (moment, text), as the checkpoint wrote them while it learned."""
+    prompts: dict[str, list[tuple[str, str]]] = {}
+    for row in read_lines(checkpoint.path / "samples.jsonl"):
+        prompts.setdefault(row["prompt"], []).append((row["when"], row["text"]))
+    return prompts

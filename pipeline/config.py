@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -111,32 +111,84 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def explain(error: ValidationError, *, where: str) -> str:
     """One line per problem: the key, the value, what is wrong, and the nearest known key."""
     lines = []
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"])
+    for problem in _of_the_meant_branches(error.errors(include_url=False)):
+        keys, fields = _walk(problem["loc"])
         value = problem.get("input")
         shown = "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = "no such setting" + _nearest(problem["loc"])
-        lines.append(f"{key}{shown}: {message}")
+            message = "no such setting" + _nearest(keys[-1], fields)
+        lines.append(f"{'.'.join(keys)}{shown}: {message}")
     head = f"{where} has {len(lines)} wrong setting{'s' if len(lines) > 1 else ''}"
     return head + "\n  " + "\n  ".join(lines)
 
 
-def _nearest(location: tuple[int | str, ...]) -> str:
-    """`; did you mean X?` for a misspelt key, looking at the fields of the section it is in."""
+def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
+    """Where a value fits no member of a union, pydantic reports all; keep the member that was meant.
+
+    That is one whose `kind` is right, and of several the one with the fewest problems.
+    """
+    branches: dict[tuple[Any, ...], dict[Any, list[Any]]] = {}
+    for problem in problems:
+        place = problem["loc"]
+        cut = next((i for i, part in enumerate(place) if _is_class_name(part)), None)
+        if cut is None:
+            branches.setdefault((*place, problem["type"]), {}).setdefault("", []).append(problem)
+        else:
+            branches.setdefault(place[:cut], {}).setdefault(place[cut], []).append(problem)
+    kept = []
+    for members in branches.values():
+        def misfit(found: list[Any]) -> tuple[bool, int]:
+            return any(p["loc"][-1] == "kind" for p in found), len(found)
+
+        kept += min(members.values(), key=misfit)
+    return kept
+
+
+def _is_class_name(part: int | str) -> bool:
+    return isinstance(part, str) and part[:1].isupper()
+
+
+def _walk(location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The keys as a person wrote them (no names of union members) and the fields known there."""
     kind: Any = RunConfig
-    for part in location[:-1]:
-        fields = getattr(kind, "model_fields", {})
-        if part in fields:
-            kind = fields[part].annotation
+    keys: list[str] = []
+    fields: list[str] = []
+    for part in location:
+        members = _members(kind)
+        chosen = [m for m in members if part in (m.__name__, _kind_of(m))]
+        if chosen:
+            kind = chosen[0]
+            continue
+        keys.append(str(part))
+        fields = sorted({name for m in members for name in _fields(m)})
+        kind = next((_fields(m)[part] for m in members if part in _fields(m)), kind)
+    return keys, fields
+
+
+def _members(kind: Any) -> list[Any]:
+    """The classes with fields that an annotation allows."""
+    if isinstance(kind, type) and _fields(kind):
+        return [kind]
+    return [member for argument in get_args(kind) for member in _members(argument)]
+
+
+def _fields(kind: Any) -> dict[Any, Any]:
     if hasattr(kind, "model_fields"):
-        names = list(kind.model_fields)
-    elif dataclasses.is_dataclass(kind):
-        names = [field.name for field in dataclasses.fields(kind)]
-    else:
-        names = []
-    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if dataclasses.is_dataclass(kind):
+        return {field.name: field.type for field in dataclasses.fields(kind)}
+    return {}
+
+
+def _kind_of(kind: Any) -> Any:
+    field = getattr(kind, "model_fields", {}).get("kind")
+    return field.default if field is not None else getattr(kind, "kind", None)
+
+
+def _nearest(key: str, names: Sequence[str]) -> str:
+    """`; did you mean X?` for a misspelt key, else what is known there."""
+    close = difflib.get_close_matches(key, names, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; known here: {', '.join(sorted(names))}" if names else ""
+    return f"; known here: {', '.join(names)}" if names else ""

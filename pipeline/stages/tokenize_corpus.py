@@ -1,0 +1,184 @@
+"""Stage `tokenize`: the cleaned corpus as Arrow shards of token ids, one part per cleaned part."""
+
+import functools
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.artifacts import CleanedCorpus, TokenShards, TrainedTokenizer
+from pipeline.corpus.cleaned import KeptPart, kept_parts
+from pipeline.store.building import ArtifactKey, Outcome, artifact_key, build
+from pipeline.store.errors import DataError
+from pipeline.store.executor import run_jobs
+from pipeline.store.files import read_json
+from pipeline.store.fingerprint import short
+from pipeline.store.manifest import is_finished, read_manifest
+from pipeline.store.runtime import Runtime
+from pipeline.tokens.shards import token_dtype
+from pipeline.tokens.slices import (
+    FACTS_PREFIX,
+    SPLITS,
+    SliceJob,
+    add_up,
+    cut,
+    document_bytes,
+    encode_slice,
+)
+from pipeline.tokens.tokenizer import Tokenizer
+
+VERSION = 1
+PART_VERSION = 1
+PART_STAGE = "tokenize_part"
+_STAGING = "staging"
+
+
+class TokenizeConfig(BaseModel):
+    """How documents become shards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    validation_fraction: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        title="Validation share",
+        description="share of documents, chosen by a hash of their id, kept for validation loss",
+    )
+    seed: int = Field(0, ge=0, title="Seed", description="which documents become validation")
+    shard_bytes: int = Field(
+        8 << 20,
+        ge=1 << 10,
+        le=1 << 30,
+        title="Shard size",
+        description="bytes of text per shard; a shard is the unit of work of one process",
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A cleaned part and the part of tokens made from it."""
+
+    kept: KeptPart
+    key: ArtifactKey
+    directory: Path
+    staging: Path
+
+
+def tokenize_corpus(
+    config: TokenizeConfig,
+    corpus: CleanedCorpus,
+    tokenizer: TrainedTokenizer,
+    *,
+    root: Path,
+    runtime: Runtime,
+) -> TokenShards:
+    """Encode every document as `[bos] + ids + [eos]`; the bytes do not depend on the workers.
+
+    Killed, the same call goes on after the last finished shard. DataError when nothing is left to
+    train on.
+    """
+    key = artifact_key("tokenize", VERSION, config, [corpus.key, tokenizer.key])
+
+    def work(directory: Path) -> Outcome:
+        loaded = Tokenizer.load(tokenizer.path)
+        parts = [
+            _part(kept, config, loaded, root=root, staging=directory / _STAGING)
+            for kept in kept_parts(corpus)
+        ]
+        _encode(parts, config, tokenizer, runtime)
+        facts = _seal(parts, root=root, runtime=runtime)
+        shutil.rmtree(directory / _STAGING, ignore_errors=True)
+        references = tuple(str(part.directory.relative_to(root)) for part in parts)
+        return Outcome(_facts(facts, loaded), references)
+
+    directory = root / "tokens" / short(key.fingerprint)
+    path = build(key, directory, work, root=root, runtime=runtime, resume=True)
+    return TokenShards(path, key.fingerprint)
+
+
+def _part(
+    kept: KeptPart, config: TokenizeConfig, tokenizer: Tokenizer, *, root: Path, staging: Path
+) -> _Part:
+    inputs = [f"kept@{kept.fingerprint}", f"encoding@{tokenizer.sha256}"]
+    key = artifact_key(PART_STAGE, PART_VERSION, config, inputs)
+    name = short(key.fingerprint)
+    return _Part(kept, key, root / "parts" / "tokenize" / name, staging / name)
+
+
+def _encode(
+    parts: list[_Part], config: TokenizeConfig, tokenizer: TrainedTokenizer, runtime: Runtime
+) -> None:
+    """All shards of all unfinished parts, in worker processes, into the staging folders."""
+    missing = {part.directory: part for part in parts if not is_finished(part.directory)}
+    sized: list[tuple[int, SliceJob]] = []
+    for part in missing.values():
+        sizes = document_bytes(part.kept)
+        for index, (start, stop) in enumerate(cut(sizes, config.shard_bytes)):
+            job = SliceJob(
+                part.kept, index, start, stop, tokenizer.path, part.staging,
+                config.validation_fraction, config.seed,
+            )  # fmt: skip
+            sized.append((int(sizes[start:stop].sum()), job))
+    # The largest first, so that no worker is left alone with one at the end.
+    jobs = [job for _, job in sorted(sized, key=lambda item: -item[0])]
+    if jobs:
+        run_jobs(
+            runtime,
+            encode_slice,
+            jobs,
+            done=lambda done, total: runtime.progress.advance(done, total, "shards"),
+        )
+
+
+def _seal(parts: list[_Part], *, root: Path, runtime: Runtime) -> list[dict[str, Any]]:
+    """Move each part's shards from staging to their place, under a manifest of their own."""
+    facts = []
+    for part in parts:
+        collect = functools.partial(_collect, part.staging)
+        build(part.key, part.directory, collect, root=root, runtime=runtime, quiet=True)
+        facts.append(dict(read_manifest(part.directory).facts))
+    return facts
+
+
+def _collect(staging: Path, directory: Path) -> Outcome:
+    facts = []
+    for path in sorted(staging.glob(f"{FACTS_PREFIX}*.json")):
+        facts.append(read_json(path))
+        number = path.stem.removeprefix(FACTS_PREFIX)
+        for split in SPLITS:
+            shard = staging / f"{split}-{number}.arrow"
+            if shard.is_file():
+                os.replace(shard, directory / shard.name)
+    return Outcome(add_up(facts))
+
+
+def _facts(parts: list[dict[str, Any]], tokenizer: Tokenizer) -> dict[str, Any]:
+    facts = add_up(parts)
+    documents = facts["train_documents"] + facts["validation_documents"]
+    size = facts["train_bytes"] + facts["validation_bytes"]
+    tokens = facts["train_tokens"] + facts["validation_tokens"]
+    if documents == 0:
+        raise DataError(
+            "the cleaned corpus holds no documents; give it more text or milder filters"
+        )
+    if facts["train_documents"] == 0:
+        raise DataError(
+            f"all {documents} documents fell to the validation split; lower "
+            "tokenize.validation_fraction or give more documents"
+        )
+    return {
+        **facts,
+        "documents": documents,
+        "bytes": size,
+        "bytes_per_token": round(size / (tokens - 2 * documents), 4)
+        if tokens > 2 * documents
+        else 0.0,
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer_sha256": tokenizer.sha256,
+        "dtype": np.dtype(token_dtype(tokenizer.vocab_size)).name,
+    }

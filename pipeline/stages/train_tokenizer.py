@@ -1,0 +1,192 @@
+"""Stage `tokenizer`: learn a byte-level BPE from the cleaned corpus, or take a published one."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.artifacts import CleanedCorpus, TrainedTokenizer
+from pipeline.corpus.cleaned import iter_kept, kept_parts
+from pipeline.store.building import Outcome, artifact_key, build
+from pipeline.store.files import sha256_bytes
+from pipeline.store.fingerprint import short
+from pipeline.store.runtime import Runtime
+from pipeline.tokens.huggingface import write_huggingface
+from pipeline.tokens.merges import parse_ranks
+from pipeline.tokens.patterns import PATTERNS, PatternName
+from pipeline.tokens.ranks import (
+    END_OF_TEXT,
+    PUBLICATIONS,
+    PublishedName,
+    find_ranks,
+    tiktoken_cache,
+)
+from pipeline.tokens.tokenizer import BOS, EOS, SPECIALS, Tokenizer
+from pipeline.tokens.training import check_vocab_size, even_shares, train_ranks
+
+VERSION = 1
+RANKS_FOLDER = "ranks"
+"""Folder under the root where `mill tokenizer import` puts published ranks."""
+
+
+class TrainedTokenizerConfig(BaseModel):
+    """A byte-level BPE learnt from the cleaned corpus."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["trained"] = "trained"
+    vocab_size: int = Field(
+        4096,
+        ge=1,
+        le=1 << 20,
+        title="Vocabulary",
+        description="ids in all, 7 special tokens included",
+    )
+    pattern: PatternName = Field(
+        "cl100k",
+        title="Split pattern",
+        description="how text is cut before merging; han keeps Chinese apart from its surroundings",
+    )
+    sample_bytes: int = Field(
+        10_000_000,
+        ge=1,
+        title="Sample",
+        description="bytes of text to learn from, spread evenly over the sources",
+    )
+    min_pair_count: int = Field(
+        2, ge=1, title="Rarest merge", description="a merge must occur this often in the sample"
+    )
+
+
+class PublishedTokenizerConfig(BaseModel):
+    """A published tiktoken encoding, read from a file you have; nothing is downloaded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["published"] = "published"
+    name: PublishedName = Field(title="Encoding", description="its <|endoftext|> plays bos and eos")
+    file: str | None = Field(
+        None,
+        title="Ranks file",
+        description="a .tiktoken file, or a folder such as tiktoken's cache; null: imported ranks, "
+        "then tiktoken's default cache folder",
+    )
+
+
+TokenizerConfig = Annotated[
+    TrainedTokenizerConfig | PublishedTokenizerConfig, Field(discriminator="kind")
+]
+
+
+def train_tokenizer(
+    config: TrainedTokenizerConfig | PublishedTokenizerConfig,
+    corpus: CleanedCorpus,
+    *,
+    root: Path,
+    runtime: Runtime,
+) -> TrainedTokenizer:
+    """Train on `corpus`, or take the published encoding, whose identity does not depend on it."""
+    if isinstance(config, PublishedTokenizerConfig):
+        return _published(config, root=root, runtime=runtime)
+    check_vocab_size(config.vocab_size)
+    key = artifact_key("tokenizer", VERSION, config, [corpus.key])
+
+    def work(directory: Path) -> Outcome:
+        fractions = even_shares(_bytes_by_source(corpus), config.sample_bytes)
+        trained = train_ranks(
+            lambda: _sample(corpus, fractions),
+            vocab_size=config.vocab_size,
+            pattern=PATTERNS[config.pattern],
+            min_pair_count=config.min_pair_count,
+        )
+        _save(trained.tokenizer, directory)
+        facts = {
+            **_facts(trained.tokenizer),
+            "sample_bytes": trained.sample_bytes,
+            "sample_tokens": trained.sample_tokens,
+            "bytes_per_token": round(trained.sample_bytes / trained.sample_tokens, 4),
+            "sample_fractions": {source: round(f, 6) for source, f in sorted(fractions.items())},
+        }
+        return Outcome(facts)
+
+    directory = root / "tokenizer" / short(key.fingerprint)
+    path = build(key, directory, work, root=root, runtime=runtime)
+    return TrainedTokenizer(path, key.fingerprint)
+
+
+def _published(
+    config: PublishedTokenizerConfig, *, root: Path, runtime: Runtime
+) -> TrainedTokenizer:
+    publication = PUBLICATIONS[config.name]
+    # The content is fixed by the sha256, so a finished artifact needs the file no more.
+    identity = {"kind": "published", "specials": list(SPECIALS)}
+    key = artifact_key("tokenizer", VERSION, identity, [f"ranks@{publication.sha256}"])
+
+    def work(directory: Path) -> Outcome:
+        places = [Path(config.file)] if config.file else [root / RANKS_FOLDER, tiktoken_cache()]
+        ranks = parse_ranks(find_ranks(config.name, places), where=publication.ranks_name)
+        pattern = PATTERNS[publication.pattern]
+        specials, roles = published_specials(publication.specials)
+        tokenizer = Tokenizer(publication.ranks_name, pattern, ranks, specials, roles)
+        _save(tokenizer, directory)
+        return Outcome({**_facts(tokenizer), "published": publication.ranks_name})
+
+    directory = root / "tokenizer" / short(key.fingerprint)
+    path = build(key, directory, work, root=root, runtime=runtime)
+    return TrainedTokenizer(path, key.fingerprint)
+
+
+def published_specials(own: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:
+    """Special tokens of a published encoding: its own, with ours for the other roles after them.
+
+    Its `<|endoftext|>` plays bos and eos, as in the data such models were trained on.
+    """
+    ours = [text for text in SPECIALS if text not in (BOS, EOS)]
+    first = max(own.values()) + 1
+    specials = own | {text: first + i for i, text in enumerate(ours)}
+    return specials, {BOS: END_OF_TEXT, EOS: END_OF_TEXT} | {text: text for text in ours}
+
+
+def _save(tokenizer: Tokenizer, directory: Path) -> None:
+    tokenizer.save(directory)
+    write_huggingface(tokenizer, directory / "hf")
+
+
+def _facts(tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "sha256": tokenizer.sha256,
+        "pattern_sha256": sha256_bytes(tokenizer.pattern.encode()),
+        "bos": tokenizer.bos,
+        "eos": tokenizer.eos,
+    }
+
+
+def _bytes_by_source(corpus: CleanedCorpus) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for part in kept_parts(corpus):
+        for batch in iter_kept(part, ("text", "source")):
+            for source, size in zip(batch.sources, np.diff(batch.offsets).tolist(), strict=True):
+                totals[source] = totals.get(source, 0) + size
+    return totals
+
+
+def _sample(corpus: CleanedCorpus, fractions: dict[str, float]) -> Iterator[str]:
+    """Documents chosen by a hash of their id, so the choice does not depend on their order."""
+    for part in kept_parts(corpus):
+        for batch in iter_kept(part, ("doc_id", "text", "source")):
+            rows = zip(batch.doc_ids, batch.texts, batch.sources, strict=True)
+            for doc_id, text, source in rows:
+                if fractions[source] >= 1 or _unit(doc_id) < fractions[source]:
+                    yield text
+
+
+def _unit(doc_id: str) -> float:
+    """A number in 0..1 from the document's id."""
+    digest = hashlib.sha256(
+        b"tokenizer sample\0" + doc_id.encode("utf-8", "surrogatepass")
+    ).digest()
+    return int.from_bytes(digest[:7], "big") / (1 << 56)

@@ -1,0 +1,144 @@
+"""One slice of a cleaned part becomes one training shard and one validation shard, in a worker.
+
+A slice is a run of documents cut by bytes of text, so it depends on the text alone, never on how
+many workers there are. The facts file is written last: where it lies, the slice is done.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.cleaned import KeptPart, iter_kept
+from pipeline.store.files import read_json, write_json
+from pipeline.tokens.shard_writer import TokenRow, write_shard
+from pipeline.tokens.shards import Split
+from pipeline.tokens.tokenizer import Tokenizer
+
+SPLITS: tuple[Split, ...] = ("train", "validation")
+FACTS_PREFIX = "slice-"
+_load_tokenizer = functools.lru_cache(maxsize=2)(Tokenizer.load)
+
+
+@dataclass(frozen=True)
+class SliceJob:
+    """Documents `start` to `stop` of a cleaned part, to be written as shards number `index`."""
+
+    part: KeptPart
+    index: int
+    start: int
+    stop: int
+    tokenizer: Path
+    out: Path
+    validation_fraction: float
+    seed: int
+
+    @property
+    def facts_path(self) -> Path:
+        """Where the counts of a finished slice lie."""
+        return self.out / f"{FACTS_PREFIX}{self.index:05d}.json"
+
+    def shard_path(self, split: Split) -> Path:
+        """Where the shard of `split` goes; a split without documents has none."""
+        return self.out / f"{split}-{self.index:05d}.arrow"
+
+
+def document_bytes(part: KeptPart) -> npt.NDArray[np.int64]:
+    """UTF-8 bytes of each kept document of a part, in order, (documents,)."""
+    sizes = [np.diff(batch.offsets) for batch in iter_kept(part, ("text",))]
+    return np.concatenate([np.empty(0, np.int64), *sizes])
+
+
+def cut(sizes: npt.NDArray[np.int64], slice_bytes: int) -> list[tuple[int, int]]:
+    """Runs of documents of nearly equal bytes: as few as can hold `slice_bytes` or less each.
+
+    A run ends with the document that reaches its share, so it may exceed it by that document.
+    """
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if len(ends) else 0
+    count = max(1, -(-total // slice_bytes))
+    shares = np.arange(1, count + 1, dtype=np.float64) * (total / count)
+    stops = np.minimum(np.searchsorted(ends, shares - 0.5) + 1, len(sizes))
+    stops[-1] = len(sizes)
+    places = sorted({0, *stops.tolist()})
+    return list(zip(places[:-1], places[1:], strict=True))
+
+
+def is_validation(doc_id: str, *, fraction: float, seed: int) -> bool:
+    """Whether a document belongs to the validation split: decided by its id and the seed alone."""
+    data = f"validation {seed}\0".encode() + doc_id.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(data).digest()[:7], "big") < fraction * (1 << 56)
+
+
+def encode_slice(job: SliceJob) -> dict[str, Any]:
+    """Write the shards of a slice and return its counts; a slice that is done is only read."""
+    done = _done(job)
+    if done is not None:
+        return done
+    tokenizer = _load_tokenizer(job.tokenizer)
+    rows: dict[Split, list[TokenRow]] = {split: [] for split in SPLITS}
+    sources: dict[str, dict[str, int]] = {}
+    sizes = dict.fromkeys(SPLITS, 0)
+    for doc_id, text, source in _documents(job):
+        ids = tokenizer.encode_array(text)
+        size = len(text.encode("utf-8", "surrogatepass"))
+        held = is_validation(doc_id, fraction=job.validation_fraction, seed=job.seed)
+        split: Split = "validation" if held else "train"
+        rows[split].append(TokenRow(doc_id, source, ids))
+        sizes[split] += size
+        totals = sources.setdefault(source, {"documents": 0, "bytes": 0, "tokens": 0})
+        totals["documents"] += 1
+        totals["bytes"] += size
+        totals["tokens"] += len(ids) + 2
+    facts: dict[str, Any] = {
+        "sources": sources,
+        "shards": sum(1 for split in SPLITS if rows[split]),
+    }
+    for split in SPLITS:
+        tokens = write_shard(job.shard_path(split), rows[split], tokenizer) if rows[split] else 0
+        facts[f"{split}_tokens"] = tokens
+        facts[f"{split}_documents"] = len(rows[split])
+        facts[f"{split}_bytes"] = sizes[split]
+    write_json(job.facts_path, facts)
+    return facts
+
+
+def _done(job: SliceJob) -> dict[str, Any] | None:
+    """Counts of a slice finished before; None if a shard is missing (moved on, then lost)."""
+    if not job.facts_path.is_file():
+        return None
+    facts: dict[str, Any] = read_json(job.facts_path)
+    expected = [split for split in SPLITS if facts[f"{split}_documents"]]
+    return facts if all(job.shard_path(split).is_file() for split in expected) else None
+
+
+def add_up(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several slices or parts as one."""
+    names = ["shards", *(f"{s}_{n}" for s in SPLITS for n in ("tokens", "documents", "bytes"))]
+    total: dict[str, Any] = {name: sum(fact[name] for fact in facts) for name in names}
+    sources: dict[str, dict[str, int]] = {}
+    for fact in facts:
+        for source, counts in fact["sources"].items():
+            sums = sources.setdefault(source, dict.fromkeys(counts, 0))
+            for name, count in counts.items():
+                sums[name] += count
+    return total | {"sources": sources}
+
+
+def _documents(job: SliceJob) -> Iterator[tuple[str, str, str]]:
+    """Document id, text and source of the slice's documents, one record batch in memory."""
+    seen = 0
+    for batch in iter_kept(job.part):
+        low, high = max(job.start - seen, 0), min(job.stop - seen, len(batch))
+        seen += len(batch)
+        if low < high:
+            rows = batch.table.slice(low, high - low)
+            columns = (rows.column(name).to_pylist() for name in ("doc_id", "text", "source"))
+            yield from zip(*columns, strict=True)
+        if seen >= job.stop:
+            return

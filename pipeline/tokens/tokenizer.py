@@ -1,0 +1,192 @@
+"""Text to token ids and back: a tiktoken encoding plus our special tokens, read from an artifact.
+
+    tokenizer.tiktoken   ranks, `base64 id` per line         the only file that fixes the encoding
+    tokenizer.json       name, pattern, specials, roles, sha256 of the ranks
+    hf/                  the same tokenizer for `transformers` (pipeline/tokens/huggingface.py)
+
+Text never turns into a special token here: `<|eos|>` in a document is seven ordinary characters.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import tiktoken
+
+from pipeline.store.errors import ArtifactError, ConfigError
+from pipeline.store.files import read_json, sha256_bytes, write_bytes, write_json
+from pipeline.tokens.merges import Ranks, format_ranks, parse_ranks
+
+RANKS_FILE = "tokenizer.tiktoken"
+DESCRIPTION_FILE = "tokenizer.json"
+BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
+SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
+SPECIALS = (BOS, EOS, PAD, SYSTEM, USER, ASSISTANT, END)
+
+# Above about a million characters of one white-space run the split's backtracking stack overflows.
+PIECE_CHARACTERS = 100_000
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A byte-level BPE with special tokens after its ranks."""
+
+    name: str
+    pattern: str
+    """Regular expression that cuts text into pieces before merging."""
+    ranks: Ranks
+    specials: Mapping[str, int]
+    """Special token text -> id."""
+    roles: Mapping[str, str]
+    """`<|bos|>` ... `<|end|>` -> the special token that plays the role."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the tokenizer of an artifact directory; ArtifactError if its files disagree."""
+        description = read_json(path / DESCRIPTION_FILE)
+        try:
+            data = (path / RANKS_FILE).read_bytes()
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{path / RANKS_FILE} does not exist") from error
+        if sha256_bytes(data) != description["ranks_sha256"]:
+            raise ArtifactError(
+                f"{path / RANKS_FILE} is damaged: sha256 expected {description['ranks_sha256']}, "
+                f"found {sha256_bytes(data)}; delete {path} and rerun to rebuild it"
+            )
+        ranks = parse_ranks(data, where=str(path / RANKS_FILE))
+        names = (description["name"], description["pattern"])
+        return cls(*names, ranks, description["specials"], description["roles"])
+
+    def save(self, path: Path) -> None:
+        """Write the ranks and the description into `path`."""
+        write_bytes(path / RANKS_FILE, format_ranks(self.ranks))
+        description = {
+            "name": self.name,
+            "pattern": self.pattern,
+            "specials": dict(self.specials),
+            "roles": dict(self.roles),
+            "vocab_size": self.vocab_size,
+            "ranks_sha256": sha256_bytes(format_ranks(self.ranks)),
+            "sha256": self.sha256,
+        }
+        write_json(path / DESCRIPTION_FILE, description)
+
+    @cached_property
+    def encoding(self) -> tiktoken.Encoding:
+        """The tiktoken encoding that does the work."""
+        return tiktoken.Encoding(
+            self.name,
+            pat_str=self.pattern,
+            mergeable_ranks=self.ranks,
+            special_tokens=dict(self.specials),
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the encoding: ranks, pattern and special tokens, not the name."""
+        specials = "".join(f"{text} {i}\n" for text, i in sorted(self.specials.items()))
+        roles = "".join(f"{role} {text}\n" for role, text in sorted(self.roles.items()))
+        parts = (format_ranks(self.ranks), self.pattern.encode(), specials.encode(), roles.encode())
+        return sha256_bytes(b"\0".join(parts))
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the highest id; a published vocabulary may leave ids below it unused."""
+        return 1 + max(len(self.ranks) - 1, *self.specials.values())
+
+    @property
+    def bos(self) -> int:
+        """Opens a document, a conversation, and in fine-tuning the answer."""
+        return self._role(BOS)
+
+    @property
+    def eos(self) -> int:
+        """Ends a document and an answer; the same id as bos in an encoding with one separator."""
+        return self._role(EOS)
+
+    @property
+    def pad(self) -> int:
+        """Fills rows; never looked for in data, padding is known by length."""
+        return self._role(PAD)
+
+    @property
+    def system(self) -> int:
+        """Opens a system turn."""
+        return self._role(SYSTEM)
+
+    @property
+    def user(self) -> int:
+        """Opens a user turn."""
+        return self._role(USER)
+
+    @property
+    def assistant(self) -> int:
+        """Opens an assistant turn."""
+        return self._role(ASSISTANT)
+
+    @property
+    def end(self) -> int:
+        """Ends a turn."""
+        return self._role(END)
+
+    def _role(self, role: str) -> int:
+        return self.specials[self.roles[role]]
+
+    def encode(self, text: str) -> list[int]:
+        """Ordinary ids of `text`, never a special one; a lone surrogate counts as U+FFFD."""
+        ids: list[int] = self.encode_array(text).tolist()
+        return ids
+
+    def encode_array(self, text: str) -> npt.NDArray[np.uint32]:
+        """Like `encode`, as a read-only array, without a Python list between."""
+        try:
+            return self._encode(text)
+        except UnicodeEncodeError:
+            return self._encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+    def _encode(self, text: str) -> npt.NDArray[np.uint32]:
+        try:
+            return self.encoding.encode_to_numpy(text, disallowed_special=())
+        except ValueError as error:
+            if isinstance(error, UnicodeError) or len(text) <= PIECE_CHARACTERS:
+                raise
+            starts = range(0, len(text), PIECE_CHARACTERS)
+            pieces = [self._encode(text[start : start + PIECE_CHARACTERS]) for start in starts]
+            return np.concatenate(pieces)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`, special tokens included as their text; broken UTF-8 becomes U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Bytes of `ids`; an id below `vocab_size` that stands for nothing becomes U+FFFD."""
+        return b"".join(map(self.token_bytes, ids))
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes one id stands for; ConfigError for an id outside the vocabulary."""
+        table = self.table
+        token = int(token)
+        if not 0 <= token < len(table):
+            raise ConfigError(f"token id {token} is outside the vocabulary of {self.vocab_size}")
+        return table[token]
+
+    @cached_property
+    def table(self) -> Sequence[bytes]:
+        """The bytes of every id in order."""
+        table = [_REPLACEMENT] * self.vocab_size
+        for token, rank in self.ranks.items():
+            table[rank] = token
+        for text, i in self.specials.items():
+            table[i] = text.encode()
+        return table
+
+
+def with_our_specials(name: str, pattern: str, ranks: Ranks) -> Tokenizer:
+    """A tokenizer whose special tokens are ours, in order, right after the ranks."""
+    specials = {text: len(ranks) + i for i, text in enumerate(SPECIALS)}
+    return Tokenizer(name, pattern, ranks, specials, {text: text for text in SPECIALS})

@@ -202,7 +202,7 @@ def _summary(objects: Sequence[DocObject], seed: int) -> Iterator[Example]:
 
 
 def _lookup(objects: Sequence[DocObject], seed: int) -> Iterator[Example]:
-    """One question on each listing of a module's functions or a class's methods, then a second..."""
+    """One question on each listing of a module's functions or a class's methods, then a second."""
     by_owner: dict[str, list[DocObject]] = defaultdict(list)
     for item in objects:
         callable_ = item.kind in ("function", "method") and not item.name.startswith("_")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 _BAR_CELLS = 24
 _PLAIN_SECONDS = 15.0  # in a file, one progress line per stage at most this often
@@ -25,7 +25,7 @@ class Display:
     """Writes the story of a run; safe to call from any thread."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.console = Console(file=sys.stdout, highlight=False)
         self.quiet = quiet
         self.started = time.monotonic()
         self._lock = threading.RLock()
@@ -43,7 +43,14 @@ class Display:
             return
         with self._lock:
             self._clear()
-            self.console.print(text, style=style, markup=False)
+            self.console.print(text, style=style, markup=False, soft_wrap=True)
+
+    def render(self, thing: RenderableType) -> None:
+        """A table or any other rich renderable."""
+        if not self.quiet:
+            with self._lock:
+                self._clear()
+                self.console.print(thing)
 
     def redraw(self, text: str) -> None:
         """Replace the current line (terminals only)."""

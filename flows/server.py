@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.store.errors import MillError
+from pipeline.store.errors import ConfigError, MillError
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 120
@@ -65,6 +65,8 @@ class PrefectServer:
     """A running server: `api_url`, `ui_url`; `stop()` ends it."""
 
     def __init__(self, home: Path, *, port: int | None = None, ui: bool = False) -> None:
+        if port and not port_is_free(port):
+            raise ConfigError(f"port {port} is taken; choose another, or 0 for a free one")
         self.port = port or free_port()
         self.home = home
         self.log = home / "server.log"

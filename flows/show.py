@@ -24,8 +24,10 @@ from prefect.runtime import deployment, flow_run
 
 from flows.run import Run
 from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport
-from pipeline.reports.tables import evaluation_rows, funnel_rows
 from pipeline.reports.curves import loss_curve_png
+from pipeline.reports.report import RunFacts, report_markdown, write_report
+from pipeline.reports.tables import evaluation_rows, funnel_rows
+from pipeline.reports.terminal import summary
 from pipeline.stages.register import Registration
 
 PROGRESS_SECONDS = 10.0
@@ -98,12 +100,25 @@ def registration(run: Run, version: Registration) -> None:
     guarded(run, lambda: create_markdown_artifact(key=key, markdown=text, description=version.reason))
 
 
-def report(run: Run, markdown: str) -> None:
-    """The whole report, and the way to the MLflow run."""
-    guarded(run, lambda: create_markdown_artifact(key="report", markdown=markdown, description=run.run_id))
+def finish(run: Run, facts: RunFacts) -> None:
+    """Write the report, show its short form, and leave it with Prefect and MLflow."""
+    paths = write_report(facts, root=run.root)
+    run.display.render(summary(facts, paths))
+    if run.tracking is not None:
+        files = {path.name: path for path in (paths.markdown, paths.html, *paths.pictures)}
+        run.tracking.attach(files, folder="report")
+    if not run.orchestrated:
+        return
+    markdown = report_markdown(facts)
+    guarded(
+        run,
+        lambda: create_markdown_artifact(key="report", markdown=markdown, description=run.run_id),
+    )
     url = run.tracking.run_url if run.tracking is not None else None
     if url:
-        guarded(run, lambda: create_link_artifact(key="mlflow-run", link=url, link_text="MLflow run"))
+        guarded(
+            run, lambda: create_link_artifact(key="mlflow-run", link=url, link_text="MLflow run")
+        )
 
 
 class PrefectProgress:

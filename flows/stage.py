@@ -36,11 +36,13 @@ class Stage(Generic[Noun]):
 
     def __init__(
         self, name: str, function: Callable[..., Noun], *, show: Callable[[Run, Noun], None] | None = None,
+        extras: Callable[[Run], dict[str, Any]] = lambda run: {},
         retries: int = 0, tags: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.name = name
         self.function = function
         self.show = show
+        self.extras = extras
         self.task = task(
             self._run_task,
             name=name,
@@ -76,7 +78,8 @@ class Stage(Generic[Noun]):
     def _execute(self, run: Run, config: Any, inputs: tuple[Any, ...], title: str) -> Noun:
         with run.stage(self.name, title) as runtime:
             try:
-                noun = self.function(config, *inputs, root=run.root, runtime=runtime)
+                extras = self.extras(run)
+                noun = self.function(config, *inputs, root=run.root, runtime=runtime, **extras)
             except NotBuilt:
                 if not run.planning:
                     raise

@@ -1,6 +1,9 @@
 """Every stage of the project as the flows use it: retries, tags and what Prefect shows of it."""
 
+from typing import Any
+
 from flows import show
+from flows.run import Run
 from flows.stage import Stage
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
@@ -14,6 +17,13 @@ from pipeline.stages import register as _register
 from pipeline.stages import tokenize_corpus as _tokenize
 from pipeline.stages import train_tokenizer as _tokenizer
 
+
+def _tracked(run: Run) -> dict[str, Any]:
+    """The registry is the run's own MLflow store, and versions hang below the run."""
+    parent = run.tracking.mlflow_run_id() if run.tracking is not None else None
+    return {"tracking": run.config.tracking, "parent_run_id": parent}
+
+
 freeze_eval_set = Stage("eval_set", _freeze.freeze_eval_set, retries=2)
 clean_corpus = Stage("clean", _clean.clean_corpus, retries=2, show=show.funnel)
 train_tokenizer = Stage("tokenizer", _tokenizer.train_tokenizer, retries=2)
@@ -24,7 +34,7 @@ finetune = Stage("finetune", _finetune.finetune, show=show.loss_curve, tags=("tr
 measure_baselines = Stage("baselines", _baselines.measure_baselines)
 evaluate = Stage("evaluate", _evaluate.evaluate, show=show.evaluation)
 export_model = Stage("export", _export.export_model)
-register = Stage("registry", _register.register, show=show.registration)
+register = Stage("registry", _register.register, show=show.registration, extras=_tracked)
 
 NAMES = (
     "eval_set", "clean", "tokenizer", "tokenize", "examples", "pretrain", "finetune",

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -23,6 +23,11 @@ from pipeline.evals.statistics import wilson
 from pipeline.store.files import replacing
 
 GENERATION_ROWS = 64  # prompts answered at once; more rows wait longer for the slowest
+
+
+Form = Literal["answer", "continuation"]
+"""How a model is asked: in the form it was tuned on (`prompt bos`, until eos), or, where it was
+never tuned, as the beginning of a document (`bos prompt`, until the end of the line)."""
 
 
 class AnswerTokenizer(TextEncoder, Protocol):
@@ -123,20 +128,24 @@ def answer_questions(
     *,
     context: int,
     max_tokens: int,
+    form: Form = "answer",
     rows: int = GENERATION_ROWS,
 ) -> tuple[list[Item], int]:
     """Greedy answers in the order of `questions`, and how many prompts left no room to answer.
 
     Prompts of like length are answered together; the answers do not depend on `rows`.
     """
-    prompts = [question_ids(question, tokenizer) for question in questions]
+    prompts = [_asked(question, tokenizer, form) for question in questions]
     fitting = [i for i, ids in enumerate(prompts) if len(ids) < context]
     items: dict[int, Item] = {}
     fitting.sort(key=lambda i: (len(prompts[i]), i))
     for start in range(0, len(fitting), rows):
         batch = fitting[start : start + rows]
         room = context - max(len(prompts[i]) for i in batch)
-        outputs = greedy(model, tokenizer, [prompts[i] for i in batch], min(max_tokens, room))
+        limit = min(max_tokens, room)
+        outputs = greedy(model, tokenizer, [prompts[i] for i in batch], limit)
+        if form == "continuation":
+            outputs = [_first_line(*output) for output in outputs]
         for i, (answer, ended) in zip(batch, outputs, strict=True):
             question = questions[i]
             baseline = question.copy_baseline
@@ -149,6 +158,18 @@ def answer_questions(
                 baseline, baseline.strip() == expected,
             )  # fmt: skip
     return [items[i] for i in sorted(items)], len(questions) - len(items)
+
+
+def _asked(question: Example, tokenizer: AnswerTokenizer, form: Form) -> list[int]:
+    if form == "answer" or question.messages:
+        return question_ids(question, tokenizer)
+    return [tokenizer.bos, *tokenizer.encode(question.prompt)]
+
+
+def _first_line(text: str, ended: bool) -> tuple[str, bool]:
+    """The first line with words on it: a document goes on after the answer."""
+    line, newline, _ = text.lstrip().partition("\n")
+    return line, ended or bool(newline)
 
 
 def greedy(

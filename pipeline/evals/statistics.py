@@ -51,4 +51,5 @@ def wilson(correct: int, total: int) -> Interval:
     share, z2 = correct / total, Z_95**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    low = 0.0 if correct == 0 else max(0.0, centre - half)
+    return Interval(low, 1.0 if correct == total else min(1.0, centre + half))

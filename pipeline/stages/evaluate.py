@@ -20,6 +20,7 @@ from pipeline.conversations.example import Example, read_examples
 from pipeline.evals.generations import Sampling, continue_prompts
 from pipeline.evals.perplexity import score_documents, summarise, write_scores
 from pipeline.evals.sft import (
+    Form,
     Item,
     answer_questions,
     choose_questions,
@@ -59,7 +60,7 @@ class EvaluateConfig(BaseModel):
         ge=0,
     )
     max_answer_tokens: int = Field(
-        48,
+        32,
         title="Longest answer",
         description="tokens after which an answer counts as not ended",
         ge=1,
@@ -118,7 +119,9 @@ def evaluate(
         }
         report |= {"perplexity": _perplexity(config, model, words, eval_set, directory, context)}
         runtime.progress.advance(1, 3, "parts")
-        sft, items = _sft(config, model, words, examples, context)
+        # A base model has never seen the form of an answer; asked in it, it would only babble.
+        form: Form = "continuation" if checkpoint.stage == "pretrain" else "answer"
+        sft, items = _sft(config, model, words, examples, context, form)
         write_items(directory / "sft_items.jsonl", items)
         runtime.progress.advance(2, 3, "parts")
         sampling = Sampling(
@@ -194,6 +197,7 @@ def _sft(
     words: Tokenizer,
     examples: ExampleSet,
     context: int,
+    form: Form,
 ) -> tuple[dict[str, Any], list[Item]]:
     held_out = list(read_examples(examples.path / "held_out.jsonl"))
     validation = list(read_examples(examples.path / "validation.jsonl"))
@@ -207,10 +211,11 @@ def _sft(
     questions = choose_questions(asked, config.questions_per_kind)
     items, no_room = answer_questions(
         model, words, questions, _baselines(questions, examples),
-        context=context, max_tokens=config.max_answer_tokens,
+        context=context, max_tokens=config.max_answer_tokens, form=form,
     )  # fmt: skip
     section = {
         "split": split,
+        "form": form,
         "response_loss": losses[split]["response_loss"],
         "response_tokens": losses[split]["response_tokens"],
         **losses,

@@ -20,7 +20,8 @@ def read(path, **options):
 
 
 def written(path, rows):
-    path.write_bytes(b"".join(row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows))  # fmt: skip
+    lines = (row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows)
+    path.write_bytes(b"".join(lines))
     return path
 
 
@@ -42,7 +43,8 @@ def test_each_shape_is_recognised_and_named(tmp_path, row, shape, question, answ
 
 def test_sharegpt_becomes_a_conversation(tmp_path):
     """T14: the shape that other trainers refuse or mistake."""
-    row = {"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "p"}, {"from": "gpt", "value": "a"}]}  # fmt: skip
+    turns = [("system", "s"), ("human", "p"), ("gpt", "a")]
+    row = {"conversations": [{"from": role, "value": text} for role, text in turns]}
     (example,), _ = read(written(tmp_path / "x.jsonl", [row]))
     assert example.messages == (
         Message("system", "s"),
@@ -145,7 +147,8 @@ def test_split_by_prompt_is_stable_when_rows_are_added(tmp_path):
         JsonlPairs(paths=(str(numbered(tmp_path / "a.jsonl", 100)),)), LIMITS, 0)[0]  # fmt: skip
     many = pairs_from_jsonl(
         JsonlPairs(paths=(str(numbered(tmp_path / "b.jsonl", 400)),)), LIMITS, 0)[0]  # fmt: skip
-    prompts = {split: {e.prompt for e in getattr(many, split)} for split in ("train", "validation", "held_out")}  # fmt: skip
+    splits = ("train", "validation", "held_out")
+    prompts = {split: {e.prompt for e in getattr(many, split)} for split in splits}
     for split, members in prompts.items():
         assert {e.prompt for e in getattr(few, split)} <= members
     assert not prompts["train"] & prompts["held_out"]

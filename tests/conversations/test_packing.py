@@ -138,7 +138,8 @@ def test_nothing_left_is_an_error_not_an_empty_file(tokenizer, tmp_path):
 
 
 def test_rows_can_come_from_a_file(tokenizer, tmp_path):
-    examples = [pair("Q:", "ab"), Example("c", "", "", messages=(Message("user", "ü"), Message("assistant", "é")))]  # fmt: skip
+    talk = Example("c", "", "", messages=(Message("user", "ü"), Message("assistant", "é")))
+    examples = [pair("Q:", "ab"), talk]
     write_examples(tmp_path / "train.jsonl", examples)
     a, b = tmp_path / "a.arrow", tmp_path / "b.arrow"
     write_rows(tmp_path / "train.jsonl", tokenizer, a, context_length=16)

@@ -13,7 +13,14 @@ from pipeline.evals.scoring import sequence_nats
 from pipeline.store.errors import DataError, TrainingError
 from tests.conversations.byte_tokenizer import ByteTokenizer, WordTokenizer
 
-TEXTS = ["a", "short one", "a document of sixty-odd bytes, longer than several windows of the model", "é", "0" * 16, "1" * 15]  # fmt: skip
+TEXTS = [
+    "a",
+    "short one",
+    "a document of seventy bytes, longer than several windows of the model",
+    "é",
+    "0" * 16,
+    "1" * 15,
+]
 DOCUMENTS = {
     "doc_id": [f"d{i}" for i in range(len(TEXTS))],
     "text": TEXTS,

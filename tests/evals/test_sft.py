@@ -184,3 +184,18 @@ def test_continuations_are_reproducible_and_greedy_is_the_argmax(model, tokenize
 def test_wilson_interval_is_the_textbook_one(correct, total, low, high):
     interval = wilson(correct, total)
     np.testing.assert_allclose([interval.low, interval.high], [low, high], atol=1e-4)
+
+
+def test_a_base_model_is_asked_as_a_document_and_answers_one_line(monkeypatch, model, tokenizer):
+    def base_model(model, prompts, max_tokens, **_options):
+        assert all(
+            prompt[0] == tokenizer.bos and tokenizer.bos not in prompt[1:] for prompt in prompts
+        )
+        return [list(b"\nyes\nand then some"[:max_tokens]) for _ in prompts]
+
+    monkeypatch.setattr(sft, "generate", base_model)
+    (item,), _ = answer_questions(
+        model, tokenizer, [Example("1", "q\n", "yes")], {}, context=16, max_tokens=10,
+        form="continuation",
+    )  # fmt: skip
+    assert item.answer == "yes" and item.ended and item.correct

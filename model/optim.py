@@ -23,6 +23,7 @@ from model.settings import FORBID_EXTRA, check, setting, settings_from_dict
 
 _RATE = {"gt": 0.0, "le": 10.0}
 _BETA = {"ge": 0.0, "lt": 1.0}
+_BETAS = {"item_ge": 0.0, "item_lt": 1.0}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class AdamWConfig:
 
     kind: Literal["adamw"] = "adamw"
     learning_rate: float = setting(1e-3, "Full learning rate, after warm-up.", **_RATE)
-    betas: tuple[float, float] = setting((0.9, 0.95), "Decay of the two moments.", **_BETA)
+    betas: tuple[float, float] = setting((0.9, 0.95), "Decay of the two moments.", **_BETAS)
     epsilon: float = setting(1e-8, "Added to the denominator.", gt=0.0)
     weight_decay: float = setting(
         0.1, "Decoupled decay of matrices and head, times the learning rate.", ge=0.0
@@ -57,7 +58,7 @@ class MuonConfig:
     embedding_learning_rate: float = setting(0.01, "AdamW's rate for embeddings.", **_RATE)
     head_learning_rate: float = setting(0.004, "AdamW's rate for the untied head.", **_RATE)
     vector_learning_rate: float = setting(0.01, "AdamW's rate for norms and biases.", **_RATE)
-    betas: tuple[float, float] = setting((0.8, 0.95), "AdamW's decay of the two moments.", **_BETA)
+    betas: tuple[float, float] = setting((0.8, 0.95), "AdamW's decay of the two moments.", **_BETAS)
     epsilon: float = setting(1e-10, "AdamW's addition to the denominator.", gt=0.0)
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
 

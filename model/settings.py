@@ -21,7 +21,7 @@ _LIMITS = {
 
 
 def setting(default: Any, description: str, **limits: Any) -> Any:
-    """A dataclass field with a description and limits (`ge`, `gt`, `le`, `lt`)."""
+    """A dataclass field with a description and limits (`ge`, `gt`, `le`, `lt`; `item_ge`...)."""
     return dataclasses.field(default=default, metadata={"description": description, **limits})
 
 
@@ -34,8 +34,13 @@ def check(config: Any) -> None:
             raise ValueError(f"{where} is not of the type {_name(field.type)}")
         if value is None:
             continue
-        for item in value if isinstance(value, tuple) else (value,):
-            _check_limits(where, item, field.metadata)
+        if isinstance(value, tuple):
+            # Limits on a tuple's items have names of their own: pydantic would compare the tuple.
+            limits = {k.removeprefix("item_"): v for k, v in field.metadata.items() if "item_" in k}
+            for item in value:
+                _check_limits(where, item, limits)
+        else:
+            _check_limits(where, value, field.metadata)
 
 
 def _check_limits(where: str, value: Any, metadata: Mapping[str, Any]) -> None:

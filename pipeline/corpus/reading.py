@@ -182,4 +182,5 @@ def _check_source(source: AnySource, parts: Sequence[RawPart], runtime: Runtime)
             "input or raise max_bad_fraction"
         )
     if bad:
-        runtime.progress.event("quarantined", {"source": source.name, "records": bad, **reasons})
+        message = f"source {source.name!r}: {bad} bad records are in quarantine{told}; {where}"
+        runtime.progress.event("warning", {"source": source.name, "message": message})

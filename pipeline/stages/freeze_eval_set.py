@@ -9,7 +9,7 @@ import hashlib
 import os
 import socket
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -148,17 +148,12 @@ def _frozen(directory: Path, described: dict[str, Any], runtime: Runtime) -> Eva
     frozen = manifest.config
     changed = sorted(key for key in described if described[key] != frozen.get(key))
     if changed:
-        differences = ", ".join(
-            f"{key}={described[key]!r}, frozen {frozen.get(key)!r}" for key in changed
+        differences = "; ".join(f"{k}={described[k]!r}, frozen {frozen.get(k)!r}" for k in changed)
+        message = (
+            f"eval set {directory.name!r} is frozen and used as it is ({differences}); "
+            "choose another eval_set.name to draw a new one"
         )
-        runtime.progress.event(
-            "warning",
-            {
-                "artifact": manifest.ref,
-                "message": f"eval set {directory.name!r} is frozen and used as it is ({differences}); "
-                "choose another eval_set.name to draw a new one",
-            },
-        )
+        runtime.progress.event("warning", {"artifact": manifest.ref, "message": message})
     runtime.progress.event("reused", {"artifact": manifest.ref})
     return EvalSet(directory, manifest.fingerprint)
 
@@ -215,12 +210,16 @@ def _candidates(
         row += len(batch)
 
 
-def _fitting(candidates: Iterator[_Candidate], budget: int) -> Iterator[_Candidate]:
-    """In order of hash, what still fits."""
+def _fitting(candidates: Iterable[_Candidate], budget: int) -> Iterator[_Candidate]:
+    """In order of hash until one does not fit: to go on would favour short documents."""
+    left = budget
     for candidate in candidates:
-        if candidate.num_bytes <= budget:
-            budget -= candidate.num_bytes
-            yield candidate
+        if candidate.num_bytes > budget:
+            continue  # larger than the whole share
+        if candidate.num_bytes > left:
+            return
+        left -= candidate.num_bytes
+        yield candidate
 
 
 def _texts(parts: Sequence[RawPart], chosen: Sequence[_Candidate]) -> Iterator[_Document]:

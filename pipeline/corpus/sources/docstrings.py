@@ -8,7 +8,6 @@ The page reads like a stub file: `class` and `def` lines with signatures, docstr
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,6 +29,7 @@ OBJECT_SCHEMA = pa.schema(
 MAX_DEFAULT_CHARS = 40  # guess: a longer default value is shown as `...`
 MAX_ANNOTATION_CHARS = 80  # guess: a longer annotation is left out
 MAX_SUMMARY_CHARS = 300  # guess: a longer first sentence is a list or a table
+MAX_SUMMARY_LINES = 60
 INDENT = "    "
 _RULE = re.compile(r"\s*([=~*#^_-])\1{2,}\s*")
 _SIGNATURE = re.compile(r"[\w.]+\([^()]*(\([^()]*\)[^()]*)*\)( ?-> ?.+)?$")
@@ -80,7 +80,8 @@ def document_module(source: str, module: str) -> Page | None:
 
 def summary_of(docstring: str) -> str:
     """The first sentence, on one line; a title's underline or a leading signature is not one."""
-    plain = "\n".join(line for line in docstring.split("\n") if not _RULE.fullmatch(line))
+    head = docstring.split("\n", MAX_SUMMARY_LINES)[:MAX_SUMMARY_LINES]
+    plain = "\n".join(line for line in head if not _RULE.fullmatch(line))
     paragraphs = [part for part in re.split(r"\n\s*\n", plain.strip()) if part.strip()]
     if len(paragraphs) > 1 and _SIGNATURE.match(" ".join(paragraphs[0].split())):
         paragraphs = paragraphs[1:]
@@ -96,12 +97,10 @@ def summary_of(docstring: str) -> str:
 
 def signature_of(function: Function) -> str:
     """`def name(arguments) -> annotation` on one line, without decorators and colon."""
-    arguments = _tidied_arguments(function.args)
-    result = _annotation(function.returns)
     prefix = "async def" if isinstance(function, ast.AsyncFunctionDef) else "def"
-    return f"{prefix} {function.name}({ast.unparse(arguments)})" + (
-        f" -> {ast.unparse(result)}" if result is not None else ""
-    )
+    result = _annotation(function.returns)
+    arrow = f" -> {result}" if result else ""
+    return f"{prefix} {function.name}({', '.join(_arguments(function.args))}){arrow}"
 
 
 def parameters_of(function: Function, *, bound: bool) -> tuple[str, ...]:
@@ -177,8 +176,12 @@ def _object(
 
 
 def _block(signature: str, docstring: str, depth: int) -> str:
-    lines = signature + ("\n" + textwrap.indent(docstring, INDENT) if docstring else "")
-    return textwrap.indent(lines, INDENT * depth) if depth else lines
+    """The signature at `depth` and the docstring one deeper; blank lines stay empty."""
+    if not docstring:
+        return INDENT * depth + signature
+    margin = INDENT * (depth + 1)
+    lines = [margin + line if line else "" for line in docstring.split("\n")]
+    return INDENT * depth + signature + "\n" + "\n".join(lines)
 
 
 def _docstring(node: ast.Module | ast.ClassDef | Function) -> str:
@@ -231,37 +234,51 @@ def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _tidied_arguments(arguments: ast.arguments) -> ast.arguments:
-    """The same parameters with plain annotations and short defaults."""
-
-    def tidied(argument: ast.arg) -> ast.arg:
-        return ast.arg(argument.arg, _annotation(argument.annotation))
-
-    return ast.arguments(
-        posonlyargs=[tidied(a) for a in arguments.posonlyargs],
-        args=[tidied(a) for a in arguments.args],
-        vararg=tidied(arguments.vararg) if arguments.vararg else None,
-        kwonlyargs=[tidied(a) for a in arguments.kwonlyargs],
-        kw_defaults=[_default(d) if d is not None else None for d in arguments.kw_defaults],
-        kwarg=tidied(arguments.kwarg) if arguments.kwarg else None,
-        defaults=[_default(d) for d in arguments.defaults],
-    )
-
-
-def _default(node: ast.expr) -> ast.expr:
-    short = len(ast.unparse(node)) <= MAX_DEFAULT_CHARS
-    return node if short else ast.Constant(...)
+def _arguments(spec: ast.arguments) -> Iterator[str]:
+    """`name: annotation=default` for each parameter, with `/` and `*` where they belong."""
+    positional = [*spec.posonlyargs, *spec.args]
+    first_default = len(positional) - len(spec.defaults)
+    for i, argument in enumerate(positional):
+        yield _argument(argument, spec.defaults[i - first_default] if i >= first_default else None)
+        if i + 1 == len(spec.posonlyargs):
+            yield "/"
+    if spec.vararg:
+        yield "*" + _argument(spec.vararg, None)
+    elif spec.kwonlyargs:
+        yield "*"
+    for argument, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        yield _argument(argument, default)
+    if spec.kwarg:
+        yield "**" + _argument(spec.kwarg, None)
 
 
-def _annotation(node: ast.expr | None) -> ast.expr | None:
-    """Without quotes and without the metadata of `Annotated[T, ...]`; None when too long."""
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    annotation = _annotation(argument.annotation)
+    text = f"{argument.arg}: {annotation}" if annotation else argument.arg
+    if default is None:
+        return text
+    value = _expression(default)
+    return f"{text}={value if len(value) <= MAX_DEFAULT_CHARS else '...'}"
+
+
+def _annotation(node: ast.expr | None) -> str:
+    """Without quotes and without the metadata of `Annotated[T, ...]`; "" when absent or long."""
     if node is None:
-        return None
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return ast.Name(node.value) if len(node.value) <= MAX_ANNOTATION_CHARS else None
+        return ""
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
-        target = node.value
-        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
-        if name == "Annotated" and node.slice.elts:
+        if _expression(node.value).split(".")[-1] == "Annotated" and node.slice.elts:
             return _annotation(node.slice.elts[0])
-    return node if len(ast.unparse(node)) <= MAX_ANNOTATION_CHARS else None
+    quoted = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    text = " ".join(node.value.split()) if quoted else _expression(node)  # type: ignore[attr-defined]
+    return text if len(text) <= MAX_ANNOTATION_CHARS else ""
+
+
+def _expression(node: ast.expr) -> str:
+    """The source of an expression; names and constants without the cost of `ast.unparse`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | None):
+        return repr(node.value)
+    if isinstance(node, ast.Attribute):
+        return f"{_expression(node.value)}.{node.attr}"
+    return ast.unparse(node)

@@ -91,7 +91,10 @@ def _batches(source: ParquetSource, file: InputFile) -> Iterator[pa.RecordBatch]
         Path(file.path), memory_map=True, pre_buffer=False, page_checksum_verification=True
     ) as parquet:
         columns = source.wanted(parquet.schema_arrow.names, file=file.path)
-        yield from parquet.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False)
+        for group in range(parquet.num_row_groups):  # one by one: damage ends only its own
+            yield from parquet.iter_batches(
+                BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
+            )
 
 
 def add_rows(

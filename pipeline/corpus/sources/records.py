@@ -114,6 +114,7 @@ def _bounded(handle: BinaryIO, path: Path, limits: Limits) -> Iterator[bytes]:
         blocks = _unzstd(handle)
     expanded = 0
     for block in blocks:
+        yield block  # it is in memory already; what follows it is not read
         expanded += len(block)
         if expanded > limits.expanded_bytes:
             raise _Broken(
@@ -125,7 +126,6 @@ def _bounded(handle: BinaryIO, path: Path, limits: Limits) -> Iterator[bytes]:
                 "expansion_ratio",
                 f"{consumed} bytes expanded to {expanded}; limit {limits.expansion_ratio:g} times",
             )
-        yield block
 
 
 def _plain(handle: BinaryIO) -> Iterator[bytes]:

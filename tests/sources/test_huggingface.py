@@ -1,0 +1,111 @@
+import json
+
+import datasets
+import pytest
+from pydantic import ValidationError
+
+from pipeline.corpus.sources.huggingface import HuggingFaceSource
+from pipeline.store.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+def source(**settings) -> HuggingFaceSource:
+    return HuggingFaceSource(name="hf", **settings)
+
+
+def rows(count: int) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {"id": [f"d{i}" for i in range(count)], "text": [f"text {i}" for i in range(count)]}
+    )
+
+
+def test_saved_dataset_is_read_from_its_arrow_files(tmp_path, read):
+    rows(10).save_to_disk(tmp_path / "saved", num_shards=2)
+    result = read(source(dataset=str(tmp_path / "saved")))
+    assert len(result.parts) == 2
+    assert result.documents == {f"d{i}": f"text {i}" for i in range(10)}
+
+
+def test_saved_splits_are_chosen_by_name(tmp_path, read):
+    saved = datasets.DatasetDict({"train": rows(3), "test": rows(1)})
+    saved.save_to_disk(tmp_path / "saved")
+    assert len(read(source(dataset=str(tmp_path / "saved"), split="test")).documents) == 1
+    with pytest.raises(DataError, match="no split 'dev'; set split to one of train, test"):
+        read(source(dataset=str(tmp_path / "saved"), split="dev"))
+
+
+def test_incomplete_saved_dataset_is_a_data_error(tmp_path, read):
+    rows(3).save_to_disk(tmp_path / "saved")
+    next((tmp_path / "saved").glob("data-*.arrow")).unlink()
+    with pytest.raises(DataError, match="lacks data-00000-of-00001.arrow"):
+        read(source(dataset=str(tmp_path / "saved")))
+
+
+def test_local_data_files_are_converted_by_datasets(tmp_path, read):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps({"text": f"t{i}"}) + "\n" for i in range(5)))
+    first = read(source(dataset="json", data_files=(str(path),)))
+    assert list(first.documents.values()) == [f"t{i}" for i in range(5)]
+    path.write_text(json.dumps({"text": "changed"}) + "\n")
+    second = read(source(dataset="json", data_files=(str(path),)))
+    assert list(second.documents.values()) == ["changed"]
+
+
+def test_directory_of_parquet_is_read_like_a_cloned_dataset(tmp_path, read):
+    (tmp_path / "clone" / "data").mkdir(parents=True)
+    rows(4).to_parquet(tmp_path / "clone" / "data" / "train-00000-of-00001.parquet")
+    assert len(read(source(dataset=str(tmp_path / "clone"))).documents) == 4
+
+
+def test_offline_hub_is_a_clear_data_error(tmp_path, read, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError) as error:
+        read(source(dataset="owner/absent", revision="abc123"))
+    for told in ("'owner/absent'", "'abc123'", "'train'", "offline", "save_to_disk"):
+        assert told in str(error.value)
+
+
+def test_hub_answer_is_resolved_once(tmp_path, read, monkeypatch):
+    saved = rows(3)
+    saved.save_to_disk(tmp_path / "hub")
+    calls = []
+
+    def load_dataset(path, **arguments):
+        calls.append((path, arguments["revision"]))
+        return datasets.load_from_disk(tmp_path / "hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    first = read(source(dataset="owner/data", revision="main"))
+    second = read(source(dataset="owner/data", revision="main"))
+    assert first.documents == second.documents == {f"d{i}": f"text {i}" for i in range(3)}
+    assert calls == [("owner/data", "main")]
+
+
+def test_dataset_that_brings_code_is_refused(tmp_path, read):
+    folder = tmp_path / "scripted"
+    folder.mkdir()
+    (folder / "scripted.py").write_text("raise SystemExit('executed')\n")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        read(source(dataset=str(folder)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dataset": "json"}, {"dataset": "x", "split": "train[:10%]"}]
+)
+def test_ambiguous_settings_are_refused(settings):
+    with pytest.raises(ValidationError):
+        source(**settings)
+
+
+def test_truncated_arrow_file_keeps_rows_before_the_break(tmp_path, read):
+    rows(3000).save_to_disk(tmp_path / "saved")
+    path = next((tmp_path / "saved").glob("data-*.arrow"))
+    path.write_bytes(path.read_bytes()[:-9000])
+    result = read(source(dataset=str(tmp_path / "saved"), max_bad_fraction=0.5))
+    assert result.reasons == ["bad_arrow"]
+    assert 0 < len(result.documents) < 3000

@@ -1,0 +1,62 @@
+import gzip
+
+import pytest
+
+from pipeline.corpus.sources import text as text_module
+from pipeline.corpus.sources.text import TextSource
+
+
+def source(path, **settings) -> TextSource:
+    return TextSource(name="books", paths=(str(path),), **{"max_bad_fraction": 1.0, **settings})
+
+
+def test_each_file_is_one_document_named_by_its_path(tmp_path, read):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n")
+    (tmp_path / "in" / "deep" / "b.md").write_text("# b")
+    (tmp_path / "in" / "deep" / "b.txt").write_text("b")
+    (tmp_path / "in" / "c.txt.gz").write_bytes(gzip.compress(b"packed"))
+    (tmp_path / "in" / "image.png").write_bytes(b"\x89PNG")
+    assert read(source(tmp_path / "in")).documents == {
+        "a": "one\r\ntwo\n", "c": "packed", "deep/b": "# b", "deep/2~b": "b",
+    }  # fmt: skip
+
+
+def test_separator_splits_a_file_into_documents(tmp_path, read):
+    (tmp_path / "x.txt").write_text("one\n<|endoftext|>\n\n<|endoftext|>two")
+    result = read(source(tmp_path / "x.txt", separator="<|endoftext|>"))
+    assert result.documents == {"x/0": "one\n", "x/2": "two"}
+
+
+def test_undecodable_and_oversized_files_are_quarantined(tmp_path, read):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "b.txt").write_text("x" * 200)
+    (tmp_path / "c.txt").write_text("fine")
+    result = read(source(tmp_path, max_line_bytes=100))
+    assert result.documents == {"c": "fine"}
+    assert {r["file"]: r["reason"] for r in result.quarantine} == {
+        "a.txt": "invalid_utf8",
+        "b.txt": "too_long",
+    }
+
+
+def test_adding_one_file_to_many_rebuilds_one_part(tmp_path, read, monkeypatch):
+    monkeypatch.setattr(text_module, "FILES_PER_PART", 8)
+    for i in range(40):
+        (tmp_path / f"{i}.txt").write_text(f"text {i}")
+    before = read(source(tmp_path))
+    (tmp_path / "new.txt").write_text("new")
+    after = read(source(tmp_path))
+    assert len(before.parts) > 4
+    assert len(set(after.fingerprints) - set(before.fingerprints)) == 1
+    assert after.documents == {**before.documents, "new": "new"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_large_files_are_parts_of_their_own(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(text_module, "LARGE_FILE_BYTES", 50)
+    (tmp_path / "a.txt").write_text("x" * size)
+    (tmp_path / "b.txt").write_text("y")
+    (tmp_path / "c.txt").write_text("z")
+    units = source(tmp_path).units(tmp_path)
+    assert len(units) == (2 if size >= 50 else 1)

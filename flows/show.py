@@ -37,10 +37,10 @@ API_ERRORS = (httpx.HTTPError, PrefectException, RuntimeError, OSError)
 def run_tags() -> dict[str, str]:
     """Tags that lead from the MLflow run to the Prefect flow run."""
     tags = {
-        "prefect.flow_run_id": flow_run.get_id(),
-        "prefect.flow_run_name": flow_run.get_name(),
-        "prefect.flow_run_url": flow_run.get_ui_url(),
-        "prefect.deployment": deployment.get_name(),
+        "prefect.flow_run_id": flow_run.id,
+        "prefect.flow_run_name": flow_run.name,
+        "prefect.flow_run_url": flow_run.ui_url,
+        "prefect.deployment": deployment.name,
     }
     return {name: str(value) for name, value in tags.items() if value}
 

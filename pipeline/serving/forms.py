@@ -5,12 +5,16 @@ answer     prompt + bos               a tuned model answers, ended by eos
 messages   pair: prompt + bos + answer + eos + prompt + bos      chat: role tokens
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.artifacts import Checkpoint, ExampleSet
 from pipeline.conversations.template import TextEncoder, prompt_ids
 from pipeline.store.errors import ConfigError
 from pipeline.tokens.chat_template import CHAT_TEMPLATE
+from pipeline.tracking.lineage import find_artifact
 
 PromptForm = Literal["continue", "answer"]
 MessageForm = Literal["pair", "chat"]
@@ -37,6 +41,28 @@ def chat_template(prompt_form: PromptForm, message_form: MessageForm) -> str | N
     if prompt_form == "continue":
         return None
     return CHAT_TEMPLATE if message_form == "chat" else PAIR_TEMPLATE
+
+
+def forms_of(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:
+    """Base models continue text; tuned ones answer in the form their examples had."""
+    if checkpoint.stage == "pretrain":
+        return "continue", "pair"
+    for reference in checkpoint.manifest.inputs:
+        if reference.startswith("examples@"):
+            examples = find_artifact(root, reference)
+            if isinstance(examples, ExampleSet) and _has_conversations(examples):
+                return "answer", "chat"
+    return "answer", "pair"
+
+
+def _has_conversations(examples: ExampleSet) -> bool:
+    with open(examples.path / "train.jsonl", encoding="utf-8") as lines:
+        return any(json.loads(line).get("messages") for line in lines)
+
+
+def stop_ids(tokenizer: TextEncoder, form: PromptForm) -> list[int]:
+    """The ids that end a continuation, or an answer in either message form."""
+    return [tokenizer.eos] if form == "continue" else sorted({tokenizer.eos, tokenizer.end})
 
 
 def text_ids(text: str, tokenizer: TextEncoder, form: PromptForm) -> list[int]:

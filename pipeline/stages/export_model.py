@@ -5,7 +5,6 @@ checkpoint, tokenizer, report -> hf/ config.json  model.safetensors  generation_
                                      gristmill.json (the form of a prompt)  README.md
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +19,8 @@ from model.checkpoint_io import load_model, save_tensors
 from model.errors import WeightsError
 from model.huggingface import export_weights
 from model.language_model import LanguageModel
-from pipeline.artifacts import Checkpoint, EvalReport, ExampleSet, ExportedModel, TrainedTokenizer
-from pipeline.serving.forms import MessageForm, PromptForm, chat_template
+from pipeline.artifacts import Checkpoint, EvalReport, ExportedModel, TrainedTokenizer
+from pipeline.serving.forms import MessageForm, PromptForm, chat_template, forms_of, stop_ids
 from pipeline.serving.model_card import CardFacts, model_card
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ArtifactError
@@ -96,7 +95,7 @@ def export_model(
         hf = directory / "hf"
         hf.mkdir()
         model, words = _open(checkpoint, tokenizer)
-        forms = _forms(checkpoint, root)
+        forms = forms_of(checkpoint, root)
         card = _card_facts(config, checkpoint, report, words, model, root)
         _write_weights(model, words, hf)
         _write_tokenizer(tokenizer, model, forms, hf)
@@ -133,23 +132,6 @@ def _open(checkpoint: Checkpoint, tokenizer: TrainedTokenizer) -> tuple[Language
     return model, words
 
 
-def _forms(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:
-    """Base models continue text; tuned ones answer in the form their examples had."""
-    if checkpoint.stage == "pretrain":
-        return "continue", "pair"
-    for reference in checkpoint.manifest.inputs:
-        if reference.startswith("examples@"):
-            examples = find_artifact(root, reference)
-            if isinstance(examples, ExampleSet) and _has_conversations(examples):
-                return "answer", "chat"
-    return "answer", "pair"
-
-
-def _has_conversations(examples: ExampleSet) -> bool:
-    with open(examples.path / "train.jsonl", encoding="utf-8") as lines:
-        return any(json.loads(line).get("messages") for line in lines)
-
-
 def _write_weights(model: LanguageModel, words: Tokenizer, hf: Path) -> None:
     hf_config, tensors = export_weights(model)
     ids = {
@@ -181,17 +163,13 @@ def _write_generation(
 ) -> None:
     document: dict[str, Any] = {
         "bos_token_id": words.bos,
-        "eos_token_id": _stop_ids(words, forms[0]),
+        "eos_token_id": stop_ids(words, forms[0]),
         "pad_token_id": words.pad,
         "max_new_tokens": config.max_tokens,
     }
     if forms[0] == "continue" and config.temperature > 0:
         document |= {"do_sample": True, "temperature": config.temperature, "top_k": config.top_k}
     write_json(hf / "generation_config.json", document)
-
-
-def _stop_ids(words: Tokenizer, form: PromptForm) -> list[int]:
-    return [words.eos] if form == "continue" else sorted({words.eos, words.end})
 
 
 def _description(
@@ -209,7 +187,7 @@ def _description(
         "message_form": forms[1],
         "context_length": model.config.context_length,
         "ids": {role: getattr(words, role) for role in roles},
-        "stop_ids": _stop_ids(words, forms[0]),
+        "stop_ids": stop_ids(words, forms[0]),
         "tokenizer_sha256": words.sha256,
     }
 

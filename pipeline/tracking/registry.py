@@ -7,12 +7,14 @@ Every change is written to our ledger too, so `restore` can fill an empty regist
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -23,7 +25,7 @@ from pipeline.store.files import check_name, file_lock
 from pipeline.tracking.config import TrackingConfig, tracking_uri
 from pipeline.tracking.ledger import Entry, Ledger
 from pipeline.tracking.lineage import find_artifact
-from pipeline.tracking.store import Store, open_store
+from pipeline.tracking.store import UNAVAILABLE, Store, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ FINGERPRINT_TAG = "gristmill.fingerprint"
 GATE_TAG = "gristmill.gate"
 REASON_TAG = "gristmill.gate_reason"
 ROLLED_BACK = "rolled_back"
+MODEL_REFERENCE = re.compile(
+    r"models:/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(@(?P<alias>[\w.-]+)|/(?P<number>\d+))"
+)
 LOCK_WAIT_SECONDS = 600.0
 
 
@@ -162,6 +167,26 @@ class Registry:
         if before is not None:
             self.point(PREVIOUS, before)
 
+    def download(self, version: Version) -> Path:
+        """The Hugging Face directory of a version, fetched once into `root/downloads`."""
+        target = (
+            self._root / "downloads" / f"{version.name}-{version.number}-{version.fingerprint[:12]}"
+        )
+        hf = target / "artifacts" / "hf"
+        if not hf.is_dir():
+            with _scratch(self._root) as scratch:
+                source = self._client.get_model_version_download_uri(
+                    version.name, str(version.number)
+                )
+                fetched = download_artifacts(
+                    artifact_uri=source, dst_path=str(scratch), tracking_uri=self.uri
+                )
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Path(fetched).rename(target)
+        if not hf.is_dir():
+            raise ArtifactError(f"{version.uri} was not registered by this project: it has no hf/")
+        return hf
+
     def restore(self) -> list[str]:
         """Bring back registered models of the ledger that the store does not know at all.
 
@@ -233,6 +258,32 @@ def _scratch(root: Path) -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def model_directory(
+    reference: str, *, root: Path, tracking: TrackingConfig | None = None
+) -> tuple[Path, str]:
+    """The Hugging Face directory behind `models:/NAME@alias` or `models:/NAME/3`, and its name.
+
+    The export under the root where it is still there, else a download into `root/downloads`.
+    ConfigError for a reference that names nothing, ArtifactError if MLflow cannot be reached.
+    """
+    found = MODEL_REFERENCE.fullmatch(reference)
+    if found is None:
+        raise ConfigError(f"{reference!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, number = found["name"], found["alias"], found["number"]
+    try:
+        with opened(root, tracking) as registry:
+            version = registry.get(name, int(number)) if number else registry.at(name, alias)
+            if version is None:
+                raise ConfigError(f"{name} has no alias {alias} at {registry.uri}")
+            label = f"{version.name} version {version.number}"
+            exported = find_artifact(root, f"export@{version.fingerprint or '-'}")
+            if isinstance(exported, ExportedModel):
+                return exported.hf_path, label
+            return registry.download(version), label
+    except UNAVAILABLE as error:
+        raise ArtifactError(f"{reference} cannot be looked up: {error}") from error
 
 
 def promote(

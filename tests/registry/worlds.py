@@ -9,7 +9,15 @@ import pyarrow as pa
 
 from model.architectures import Qwen3Config
 from model.checkpoint_io import save_model
-from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExampleSet, TrainedTokenizer
+from pipeline.artifacts import (
+    Checkpoint,
+    EvalReport,
+    EvalSet,
+    ExampleSet,
+    ExportedModel,
+    TrainedTokenizer,
+)
+from pipeline.stages.export_model import ExportConfig, export_model
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.files import write_json
 from pipeline.store.fingerprint import short
@@ -61,18 +69,19 @@ class World:
         return TrainedTokenizer.open(self._artifact("tokenizer", "tokenizer", {}, [], work))
 
     def base(self, seed: int = 0, context_length: int = 48) -> Checkpoint:
-        return self._checkpoint("pretrain", seed, context_length, [])
+        return self._checkpoint("pretrain", seed, context_length, [self.tokenizer().key])
 
     def tuned(self, base: Checkpoint, seed: int = 100, form: str = "pair") -> Checkpoint:
-        inputs = [base.key, self.examples(form).key]
+        inputs = [base.key, self.examples(form).key, self.tokenizer().key]
         return self._checkpoint("finetune", seed, 48, inputs)
 
     def _checkpoint(
         self, stage: str, seed: int, context_length: int, inputs: list[str]
     ) -> Checkpoint:
         config = Qwen3Config(
-            vocab_size=263, context_length=context_length, width=16, layers=1, heads=2, kv_heads=1
-        )
+            vocab_size=263, context_length=context_length, width=16, layers=1, heads=2,
+            kv_heads=1, head_width=8, hidden_width=32,
+        )  # fmt: skip
 
         def work(directory: Path) -> Outcome:
             model = config.build(seed=seed)
@@ -81,6 +90,11 @@ class World:
 
         settings = {"seed": seed, "context_length": context_length}
         return Checkpoint.open(self._artifact(stage, stage, settings, inputs, work))
+
+    def exported(self, checkpoint: Checkpoint, report: EvalReport) -> ExportedModel:
+        return export_model(
+            ExportConfig(), checkpoint, self.tokenizer(), report, root=self.root, runtime=RUNTIME
+        )
 
     def report(
         self,

@@ -1,0 +1,82 @@
+"""The OpenAI-style protocol: what a request may say, and how a mistake in it is answered."""
+
+import secrets
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.serving.chat import Request
+
+MAX_PROMPTS = 128
+MAX_TOKENS = 1 << 20  # far above any context; the context is the real limit
+# Fields of the protocol we do not implement, with the values that change nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False, 0),
+    "top_logprobs": (0,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
+    "tools": ([],), "functions": ([],), "response_format": ({"type": "text"},),
+}  # fmt: skip
+
+
+class Body(BaseModel):
+    """What both endpoints understand; None stands for the default, as in the protocol."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
+    stop: str | list[str] | None = None
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+
+    def request(self, **what: Any) -> Request:
+        """The request for one prompt or conversation."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Request(
+            max_tokens=self.max_tokens or 128,
+            temperature=self.temperature or 0.0,
+            top_k=self.top_k or None,
+            top_p=self.top_p,
+            stop=tuple(text for text in stops if text),
+            seed=self.seed if self.seed is not None else secrets.randbits(31),
+            **what,
+        )
+
+
+class CompletionBody(Body):
+    """POST /v1/completions."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class ChatBody(Body):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+
+
+class Refusal(Exception):
+    """A request that is answered with a 4xx and a message in the protocol's form."""
+
+    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {
+            "error": {
+                "message": message,
+                "type": "invalid_request_error",
+                "param": param,
+                "code": "model_not_found" if status == 404 and param == "model" else None,
+            }
+        }

@@ -33,6 +33,10 @@ never tuned, as the beginning of a document (`bos prompt`, until the end of the 
 class AnswerTokenizer(TextEncoder, Protocol):
     """A tokenizer that also turns answers back into text."""
 
+    @property
+    def vocab_size(self) -> int:
+        """Ids from here on stand for nothing; a model may have more, to round up its size."""
+
     def decode(self, ids: Iterable[int], /) -> str:
         """The text of `ids`."""
 
@@ -189,7 +193,7 @@ def ended_text(
 ) -> tuple[str, bool]:
     """The text before the first stop token, and whether generation stopped before its limit."""
     cut = next((i for i, token in enumerate(ids) if token in stops), None)
-    words = ids if cut is None else ids[:cut]
+    words = [token for token in ids[:cut] if token < tokenizer.vocab_size]
     return tokenizer.decode(words), cut is not None or len(ids) < max_tokens
 
 

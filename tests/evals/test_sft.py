@@ -157,6 +157,7 @@ def test_ended_text_stops_at_the_first_stop_token(tokenizer):
     assert ended_text([97, 257, 98], (257,), 9, tokenizer) == ("a", True)
     assert ended_text([97, 98], (257,), 2, tokenizer) == ("ab", False)
     assert ended_text([97], (257,), 2, tokenizer) == ("a", True)
+    assert ended_text([97, 300], (257,), 2, tokenizer) == ("a", False)  # an id without a text
 
 
 def test_items_survive_their_file(copying, tokenizer, tmp_path):

@@ -2,7 +2,7 @@
 
     training text -> held-out documents, clean ones first -> bytes of code for each stretch
 
-One pass per method: the coder's output is counted at the borders, nothing is compressed twice.
+One pass per method over long texts: the coder's output is counted at the borders.
 Unlike our models a compressor goes on learning while it reads the held-out text; that favours it.
 """
 
@@ -14,8 +14,9 @@ import pyppmd
 
 SEPARATOR = b"\n\n"  # ends every document; its cost is counted, its bytes are not
 _PIECE = 1 << 20
+_EXACT_BYTES = 4 << 20  # up to here the text is compressed three times instead of once
 # How far liblzma's LZMA1 encoder lags behind its input: the optimal parser's window of 4,096
-# positions and the longest match of 273, plus one byte (LOOP_INPUT_MAX, MATCH_LEN_MAX in liblzma).
+# positions plus one, and the longest match of 273 (LOOP_INPUT_MAX, MATCH_LEN_MAX in liblzma).
 XZ_LAG = 4096 + 273 + 1
 
 
@@ -40,10 +41,18 @@ def xz_alone(clean: Sequence[bytes], rest: Sequence[bytes]) -> Cost:
 def xz_primed(training: bytes, clean: Sequence[bytes], rest: Sequence[bytes]) -> Cost:
     """xz's coder at `-9e`, its dictionary large enough for everything, primed with `training`.
 
-    Counts are exact to about the code of one match: all borders are read XZ_LAG bytes later, when
-    the encoder has just passed them.
+    Counts are exact up to 4 MB. Beyond, all borders are read XZ_LAG bytes later, when the encoder
+    has just passed them; it may be ahead by one of its steps, at most 4 kB of text.
     """
     first, second = b"".join(clean), b"".join(rest)
+    if len(training) + len(first) + len(second) <= _EXACT_BYTES:
+        stretches = (training, training + first, training + first + second)
+        sizes = [_finished_lzma(stretch) if stretch else 0 for stretch in stretches]
+        return Cost(float(sizes[1] - sizes[0]), float(sizes[2] - sizes[0]), sizes[0])
+    return _xz_in_one_pass(training, first, second)
+
+
+def _xz_in_one_pass(training: bytes, first: bytes, second: bytes) -> Cost:
     stream = training + first + second
     tail = (first + second)[-XZ_LAG:].ljust(XZ_LAG)  # pushes the last border out of the encoder
     coder = lzma.LZMACompressor(format=lzma.FORMAT_RAW, filters=_filters(len(stream) + XZ_LAG))

@@ -131,7 +131,7 @@ def _measure(part: Part, scratch: Scratch, counting: _Counting) -> Measured:
     rest = sorted(set(range(len(held_out))) - set(clean))
     if part.name == "xz":
         cost = xz_alone([held_out[i] for i in clean], [held_out[i] for i in rest])
-        note = "`xz -9e` on the held-out bytes alone, file header left out"
+        note = "xz -9e on the held-out bytes alone, file header left out"
         return Measured(cost.all * NATS_PER_CODE_BYTE, 0, note, cost.clean * NATS_PER_CODE_BYTE)
     stride = int(part.settings["stride"])
     texts = scratch.texts("training", stride=stride)
@@ -141,7 +141,7 @@ def _measure(part: Part, scratch: Scratch, counting: _Counting) -> Measured:
     )
     if part.name == "xz_primed":
         cost = xz_primed(training, [held_out[i] for i in clean], [held_out[i] for i in rest])
-        note = f"`xz -9e`, everything in its dictionary, {after}"
+        note = f"xz -9e, everything in its dictionary, {after}"
         nats_clean = cost.clean * NATS_PER_CODE_BYTE
         return Measured(cost.all * NATS_PER_CODE_BYTE, cost.model, note, nats_clean)
     return _ppmd(part.settings, training, held_out, [*clean, *rest], after)
@@ -160,7 +160,7 @@ def _ppmd(
     documents = [0.0] * len(held_out)
     for i, code in zip(reading, costs.documents, strict=True):
         documents[i] = code * NATS_PER_CODE_BYTE
-    note = f"PPMd variant H, order {order}, at most {memory / 1e9:.1f} GB, {after}"
+    note = f"PPMd variant H, order {order}, at most {memory / 1e6:,.0f} MB, {after}"
     return Measured(sum(documents), costs.model, note, documents=documents)
 
 

@@ -1,4 +1,4 @@
-"""Differences with intervals: the same documents, or the same questions, resampled for both sides."""
+"""Differences with intervals: the same documents or questions are resampled for both sides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -58,7 +58,7 @@ def loss_curve_png(checkpoint: Checkpoint, theme: Theme = LIGHT) -> bytes:
 
 def loss_curves_png(checkpoints: Sequence[tuple[str, Checkpoint]], theme: Theme = LIGHT) -> bytes:
     """The same for several checkpoints, side by side."""
-    width = 8.4 if len(checkpoints) == 1 else 11.0
+    width = 8.4 if len(checkpoints) == 1 else 10.0
     with _canvas(theme, width, 4.0) as figure:
         for i, (title, checkpoint) in enumerate(checkpoints):
             axes = figure.add_subplot(1, len(checkpoints), i + 1)
@@ -96,7 +96,7 @@ def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes
 
 
 def bits_per_byte_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
-    """One line per method: `label, value, clean, is_model` and optionally `low, high`; fewer is better."""
+    """One line per method: `label, value, clean, is_model`, for models also `low, high`."""
     shown = sorted(rows, key=lambda row: row["value"])
     with _canvas(theme, 8.4, 1.2 + 0.4 * len(shown)) as figure:
         axes = figure.add_subplot()
@@ -166,8 +166,9 @@ def _mark_best(axes: Axes, x: np.ndarray, y: np.ndarray, best: int, theme: Theme
         axes.axvline(x[best], color=theme.second, lw=1, ls=(0, (4, 3)), alpha=0.8)
     right_half = x[best] > 0.5 * (x[0] + x[-1])
     axes.annotate(
-        text, (x[best], y[best]), xytext=(-12 if right_half else 12, 26), textcoords="offset points",
-        ha="right" if right_half else "left", fontsize=9, color=theme.second, fontweight="bold",
+        text, (x[best], y[best]), xytext=(-12 if right_half else 12, 26),
+        textcoords="offset points", ha="right" if right_half else "left",
+        fontsize=9, color=theme.second, fontweight="bold",
     )  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def _shortened(label: str, length: int = 36) -> str:
 
 @contextmanager
 def _canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
-    """A figure on an Agg canvas; a glyph that no installed font has becomes a box, not a warning."""
+    """A figure on an Agg canvas; a glyph no installed font has becomes a box, not a warning."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
     with mpl.rc_context(

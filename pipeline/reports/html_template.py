@@ -32,23 +32,26 @@ p.good, p.bad { padding: .6rem .9rem; border-left: 3px solid; border-radius: 0 6
 p.good { border-color: var(--good); background: var(--good-wash); }
 p.bad { border-color: var(--bad); background: var(--bad-wash); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: 1px;
-  background: var(--line); border: 1px solid var(--line); border-radius: 10px; overflow: hidden;
+  border: 1px solid var(--line); border-radius: 10px; overflow: hidden;
   margin-top: 1.8rem; }
-.figure { background: var(--paper); padding: .9rem 1.1rem; }
+.figure { box-shadow: 0 0 0 1px var(--line); padding: .9rem 1.1rem; }
 .figure .label, .figure .detail { font-size: .8rem; color: var(--quiet); overflow-wrap: anywhere; }
 .figure .value { font-size: 1.45rem; font-weight: 650; line-height: 1.3;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .figure.good .value { color: var(--good); }
 .figure.bad .value { color: var(--bad); }
+table.narrow { width: auto; min-width: min(30rem, 100%); }
 .scroll { overflow-x: auto; margin: 1.2rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .89rem; line-height: 1.4; }
 th { text-align: left; font-weight: 600; color: var(--quiet); border-bottom: 1px solid var(--line);
   padding: .4rem .8rem .4rem 0; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); padding: .42rem .8rem .42rem 0; vertical-align: top; }
+td:first-child:not(:last-child) { white-space: nowrap; }
 td.wide { min-width: 14rem; color: var(--quiet); font-size: .84rem; overflow-wrap: anywhere; }
 th.right, td.right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong td { font-weight: 650; }
-tr.strong td.wide { font-weight: 400; }
+tr.strong td:first-child:not(:last-child) { white-space: nowrap; }
+td.wide { font-weight: 400; }
 td.code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: .82rem; overflow-wrap: anywhere; }
 caption { caption-side: bottom; text-align: left; color: var(--quiet); font-size: .82rem;
@@ -128,7 +131,7 @@ MACROS = """
 {% endfor %}
 </div>
 {% elif kind == "Table" %}
-<div class="scroll"><table>
+<div class="scroll"><table{% if block.columns|length < 4 and not block.code %} class="narrow"{% endif %}>
 {% if block.caption %}<caption>{{ block.caption|visible }}</caption>{% endif %}
 {% if block.columns|select|list %}
 <thead><tr>{% for name in block.columns %}

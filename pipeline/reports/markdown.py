@@ -54,7 +54,8 @@ def _block(block: Block, embed: bool) -> str:
             return f"{_MARK[block.tone]}{escaped(block.text)}"
         case Figures():
             return "\n".join(
-                f"- {escaped(f.label)}: **{escaped(f.value)}**{f' ({escaped(f.detail)})' if f.detail else ''}"
+                f"- {escaped(f.label)}: **{escaped(f.value)}**"
+                + (f" ({escaped(f.detail)})" if f.detail else "")
                 for f in block.figures
             )
         case Table():
@@ -93,7 +94,8 @@ def _row(cells: Sequence[str], *, raw: bool = False) -> str:
 
 def _question(question: Question) -> str:
     parts = [
-        f"**{escaped(question.kind)}**", fenced(question.prompt), f"Expected:\n\n{fenced(question.expected)}",
+        f"**{escaped(question.kind)}**", fenced(question.prompt),
+        f"Expected:\n\n{fenced(question.expected)}",
     ]  # fmt: skip
     for answer in question.answers:
         mark = "✓" if answer.correct else "✗"

@@ -92,28 +92,30 @@ def baselines_section(run: RunFacts) -> Section | None:
     rows = comparison_rows(run.baselines, _models(run))
     content = read_json(run.baselines.path / "baselines.json")
     blocks: list[Block] = [_explained(content), *_verdicts(run)]
+    # Uniform is several times the rest and would push everything else into a corner.
+    drawn = [row for row in rows if row["name"] != "uniform"] or rows
     blocks.append(
         Picture(
             "bpb", "Bits per byte of every model and baseline, on all and on clean documents",
-            bits_per_byte_png(rows, LIGHT), bits_per_byte_png(rows, DARK),
+            bits_per_byte_png(drawn, LIGHT), bits_per_byte_png(drawn, DARK),
         )
     )  # fmt: skip
     blocks.append(
         Table(
-            ("method", "bits per byte", "95 % interval", "clean documents", "size", "time", "note"),
+            ("method", "bits/byte", "95 % interval", "clean", "size", "time", "note"),
             tuple(
                 (
                     row["label"], number(row["value"]),
                     f"{number(row['low'])} to {number(row['high'])}" if "low" in row else "",
                     number(row["clean"]), size(row["bytes"]) if row["bytes"] else "-",
-                    seconds(row["seconds"]), row["note"],
+                    seconds(row["seconds"] or None), row["note"],
                 )
                 for row in rows
             ),
             right=frozenset({1, 2, 3, 4, 5}),
             strong=frozenset(i for i, row in enumerate(rows) if row["is_model"]),
-            caption="Size: of the model's parameters; of the n-gram file; for a primed compressor, of "
-            "the training text in its own code, which it needs to come to the same state.",
+            caption="Primed: after the training text. Size: of the parameters; of the n-gram file; "
+            "for a primed compressor, of the training text in its own code: it must read that first.",
         )
     )  # fmt: skip
     return Section("baselines", "What the model must beat", tuple(blocks))
@@ -130,7 +132,8 @@ def _models(run: RunFacts) -> list[tuple[str, EvalReport, dict[str, Any]]]:
 
 def _cost(checkpoint: Checkpoint | None) -> dict[str, Any]:
     facts = checkpoint.facts if checkpoint is not None else {}
-    note = f"{short_count(facts.get('num_parameters'))} parameters, {short_count(facts.get('tokens'))} tokens"
+    note = f"{short_count(facts.get('num_parameters'))} parameters"
+    note += f", {short_count(facts.get('tokens'))} tokens"
     if facts.get("epochs") is not None:
         note += f", {number(facts['epochs'], 2)} epochs of the training text"
     return {"bytes": facts.get("parameter_bytes"), "seconds": facts.get("seconds"), "note": note}
@@ -138,11 +141,12 @@ def _cost(checkpoint: Checkpoint | None) -> dict[str, Any]:
 
 def _explained(content: dict[str, Any]) -> Text:
     return Text(
-        f"{count(content['documents_held_out'])} held-out documents, {size(content['bytes_held_out'])}; "
-        f"clean are the {count(content['documents_clean'])} of them ({size(content['bytes_clean'])}) of "
-        f"whose {content['overlap_words']}-grams at most {percent(content['clean_overlap'], 0)} occur in "
-        f"the training text ({size(content['training_bytes'])}, the same for every method). Compressors "
-        "go on learning while they read the held-out text; the models and n-grams do not."
+        f"{count(content['documents_held_out'])} held-out documents hold "
+        f"{size(content['bytes_held_out'])} of text. Clean are the "
+        f"{count(content['documents_clean'])} ({size(content['bytes_clean'])}) of whose "
+        f"{content['overlap_words']}-grams at most {percent(content['clean_overlap'], 0)} occur in "
+        f"the training text, {size(content['training_bytes'])}, the same for every method. "
+        "Compressors go on learning while they read held-out text; models and n-grams do not."
     )
 
 
@@ -202,10 +206,10 @@ def answers_section(run: RunFacts) -> Section | None:
     rows = [_kind_row(kind, closed, tuned, base) for closed, kind in kinds]
     blocks.append(
         Table(
-            ("questions", "asked", "baseline", "base", "tuned", "tuned minus base", "95 % interval"),
+            ("questions", "asked", "baseline", "base", "tuned", "gain", "95 % interval"),
             tuple(rows), right=frozenset(range(1, 7)),
-            caption="Exact match on held-out objects. The baseline copies or takes the most frequent "
-            "answer; the interval resamples the questions.",
+            caption="Exact match. The baseline copies from the prompt or takes the most frequent "
+            "answer. Gain: tuned minus base, in points; the interval resamples the questions.",
         )
     )  # fmt: skip
     for _, kind in kinds:
@@ -230,8 +234,8 @@ def _answer_verdicts(tuned: dict[str, Any], base: dict[str, Any]) -> list[Text]:
                 tone: Tone = "good" if won else "bad" if gain.value <= 0 else "plain"
                 texts.append(
                     Text(
-                        f"Open book, {gain.items} questions: the tuned model answers "
-                        f"{signed(100 * gain.value, 1)} percentage points more exactly than the {name} "
+                        f"Open book, {gain.items} questions: exactly right answers of the tuned "
+                        f"model minus the {name}'s: {signed(100 * gain.value, 1)} points "
                         f"(95 % {signed(100 * gain.low, 1)} to {signed(100 * gain.high, 1)}).",
                         tone,
                     )

@@ -3,7 +3,7 @@
 
 def count(value: float | None) -> str:
     """`1,234`; a dash for nothing."""
-    return "-" if value is None else f"{value:,.0f}"
+    return "-" if value is None else f"{value:,.0f}".replace("-", "\N{MINUS SIGN}")
 
 
 def short_count(value: float | None) -> str:
@@ -30,6 +30,8 @@ def seconds(value: float | None) -> str:
     """`0.4 s`, `12 s`, `2 min 05 s`, `1 h 02 min`."""
     if value is None:
         return "-"
+    if 0 < value < 0.05:
+        return "< 0.1 s"
     if value < 10:
         return f"{value:.1f} s"
     whole = round(value)

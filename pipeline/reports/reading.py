@@ -10,7 +10,7 @@ from pipeline.store.errors import ArtifactError
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; none if there is no such file, ArtifactError if it is damaged."""
+    """The objects of a JSONL file; none if it is absent, ArtifactError if it is damaged."""
     if not path.is_file():
         return []
     records = []

@@ -76,13 +76,14 @@ def _protection(corpus: CleanedCorpus) -> list[Block]:
     if held.get("held_out_documents"):
         before, after = held.get("share_seen_before"), held.get("share_seen_after")
         text = (
-            f"{count(held['held_out_documents'])} documents with {count(held.get('held_out_13grams'))} "
-            "different 13-grams were held out before any filter."
+            f"{count(held['held_out_documents'])} documents with "
+            f"{count(held.get('held_out_13grams'))} different 13-grams were held out before any "
+            "filter."
         )
         if before is not None and after is not None:
             text += (
-                f" The rest repeated {percent(before)} of their 13-grams; after removing near copies "
-                f"and overlapping documents, {percent(after)}."
+                f" The rest repeated {percent(before)} of their 13-grams; without near copies and "
+                f"overlapping documents, {percent(after)}."
             )
         blocks.append(Text(text))
     counts = facts.get("deduplication") or {}
@@ -133,7 +134,7 @@ def learning_section(run: RunFacts) -> Section | None:
         return None
     facts = [c.facts for _, c in checkpoints]
     picture = Picture(
-        "curve", "Training and validation loss against tokens, the turning point of validation marked",
+        "curve", "Training and validation loss against tokens, validation's turning point marked",
         loss_curves_png(checkpoints, LIGHT), loss_curves_png(checkpoints, DARK),
     )  # fmt: skip
     rows = [

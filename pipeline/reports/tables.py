@@ -10,13 +10,13 @@ from pipeline.reports.reading import read_lines
 from pipeline.store.files import read_json
 
 BASELINE_LABELS = {
-    "xz": "xz, held-out text alone",
-    "xz_primed": "xz after the training text",
-    "ppmd8_primed": "PPMd, order 8, after the training text",
-    "ppmd16_primed": "PPMd, order 16, after the training text",
+    "xz": "xz, unprimed",
+    "xz_primed": "xz, primed",
+    "ppmd8_primed": "PPMd order 8, primed",
+    "ppmd16_primed": "PPMd order 16, primed",
     "ngram5": "5-gram, whole",
-    "ngram5_pruned": "5-gram in the model's size",
-    "uniform": "every token equally likely",
+    "ngram5_pruned": "5-gram, model's size",
+    "uniform": "uniform",
 }
 
 
@@ -89,8 +89,8 @@ def comparison_rows(
 ) -> list[dict[str, Any]]:
     """Models and baselines on the held-out text, the fewest bits first.
 
-    `models` are (label, report, {"bytes", "seconds", "note"}). Each row has `label, is_model, value,
-    clean` and for models `low, high, clean_estimate`.
+    `models` are (label, report, {"bytes", "seconds", "note"}). Each row has `label, is_model,
+    value, clean, bytes, seconds, note`, a model's also `low, high`.
     """
     content = read_json(baselines.path / "baselines.json")
     clean = clean_documents(baselines)

@@ -1,7 +1,5 @@
 """The end of a run on the terminal: the same sections, in the width of a screen."""
 
-from pathlib import Path
-
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -35,17 +33,13 @@ def print_summary(
 
 def summary(run: RunFacts, paths: ReportPaths | None = None) -> RenderableType:
     """The run's results as something rich can print."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [""]
     for section in report_sections(run):
         if section.anchor in _SHOWN:
             parts += _section(section)
     if paths is not None:
-        parts.append(RichText.assemble("\n", ("report  ", "bold"), _address(paths.html)))
+        parts.append(RichText.assemble("\n", ("Report  ", "bold"), str(paths.html)))
     return Group(*parts)
-
-
-def _address(path: Path) -> str:
-    return str(path)
 
 
 def _section(section: Section) -> list[RenderableType]:
@@ -108,7 +102,8 @@ def _table(block: Table) -> RichTable:
     shown = [i for i, name in enumerate(block.columns) if name != "note"]
     for i in shown:
         justify = "right" if i in block.right else "left"
-        table.add_column(visible(block.columns[i]), justify=justify)  # type: ignore[arg-type]
+        name = visible(block.columns[i])
+        table.add_column(name, justify=justify, no_wrap=i in block.right)  # type: ignore[arg-type]
     for number, row in enumerate(block.rows):
         cells = [RichText(visible(row[i])) for i in shown]
         table.add_row(*cells, style="bold" if number in block.strong else "")

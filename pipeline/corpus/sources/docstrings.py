@@ -14,6 +14,8 @@ from typing import Literal
 
 import pyarrow as pa
 
+from pipeline.corpus.sources.attached import attached_docstrings
+
 OBJECT_SCHEMA = pa.schema(
     [
         pa.field("qualified_name", pa.string(), nullable=False),  # torch.nn.functional.relu
@@ -73,6 +75,7 @@ def document_module(source: str, module: str) -> Page | None:
         blocks.append(docstring)
         objects.append(_object(module, "module", module, module, (), docstring))
     _document_body(tree.body, module, depth=0, blocks=blocks, objects=objects)
+    _document_attached(tree, module, blocks=blocks, objects=objects)
     if not blocks:
         return None
     return Page("\n\n".join([module, *blocks]) + "\n", tuple(objects))
@@ -162,6 +165,27 @@ def _document_class(
     objects += inner_objects
 
 
+def _document_attached(
+    tree: ast.Module, module: str, *, blocks: list[str], objects: list[DocumentedObject]
+) -> None:
+    """Functions written in C; without a known signature they appear by name, and are no objects."""
+    seen: set[str] = set()
+    for item in attached_docstrings(tree, module):
+        docstring = _cleaned(item.docstring)
+        if not docstring or item.qualified_name in seen:
+            continue
+        seen.add(item.qualified_name)
+        if item.function is None:
+            blocks.append(_block(item.qualified_name, docstring, 0))
+            continue
+        signature = signature_of(item.function)
+        blocks.append(_block(signature, docstring, 0))
+        kind: Kind = "method" if item.is_method else "function"
+        parameters = parameters_of(item.function, bound=False)
+        name = item.function.name
+        objects.append(_object(item.qualified_name, kind, name, signature, parameters, docstring))
+
+
 def _object(
     qualified: str,
     kind: Kind,
@@ -185,10 +209,13 @@ def _block(signature: str, docstring: str, depth: int) -> str:
 
 
 def _docstring(node: ast.Module | ast.ClassDef | Function) -> str:
-    """The cleaned docstring, "" when absent; trailing spaces go, form feeds and NUL too."""
+    """The cleaned docstring, "" when absent."""
     raw = ast.get_docstring(node, clean=False)
-    if not raw:
-        return ""
+    return _cleaned(raw) if raw else ""
+
+
+def _cleaned(raw: str) -> str:
+    """Dedented; trailing spaces, form feeds and NUL are gone."""
     text = inspect.cleandoc(raw).replace("\x0c", "").replace("\x00", "")
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 

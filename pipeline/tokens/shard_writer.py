@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.store.errors import DataError
 from pipeline.store.files import replacing
-from pipeline.tokens.shards import batch_crc32, token_dtype
+from pipeline.tokens.shards import batch_crc32, shard_schema, token_dtype
 from pipeline.tokens.tokenizer import Tokenizer
 
 BATCH_TOKENS = 1 << 18  # a record batch holds at most this many tokens, or one longer document
@@ -31,11 +31,7 @@ class TokenRow(NamedTuple):
 
 def write_shard(path: Path, rows: Sequence[TokenRow], tokenizer: Tokenizer) -> int:
     """Write `rows` as `[bos] + ids + [eos]`, atomically, uncompressed; return their tokens."""
-    schema = pa.schema([
-        ("tokens", pa.list_(pa.from_numpy_dtype(token_dtype(tokenizer.vocab_size)))),
-        ("doc_id", pa.string()),
-        ("source", pa.string()),
-    ])  # fmt: skip
+    schema = shard_schema(tokenizer.vocab_size)
     batches = [_record_batch(group, tokenizer, schema) for group in _groups(rows)]
     counts = [(len(b), len(b.column("tokens").values), batch_crc32(b)) for b in batches]
     tokens = sum(count[1] for count in counts)

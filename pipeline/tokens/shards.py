@@ -37,6 +37,12 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
     return np.uint16 if vocab_size <= UINT16_VOCABULARY else np.uint32
 
 
+def shard_schema(vocab_size: int) -> pa.Schema:
+    """Columns of a shard, without the metadata."""
+    tokens = pa.list_(pa.from_numpy_dtype(token_dtype(vocab_size)))
+    return pa.schema([("tokens", tokens), ("doc_id", pa.string()), ("source", pa.string())])
+
+
 def shard_paths(shards: TokenShards, split: Split) -> list[Path]:
     """The shard files of `split` in stream order: parts in order, then by number."""
     return [path for part in shards.part_paths() for path in sorted(part.glob(f"{split}-*.arrow"))]
@@ -91,10 +97,13 @@ class ShardFile:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             metadata = {k.decode(): v.decode() for k, v in (reader.schema.metadata or {}).items()}
             batches = tuple((int(d), int(t), int(c)) for d, t, c in json.loads(metadata["batches"]))
+            expected = shard_schema(int(metadata["vocab_size"]))
         except FileNotFoundError as error:
             raise ArtifactError(f"{path} does not exist; rerun tokenize to rebuild it") from error
-        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        if not reader.schema.equals(expected):
+            raise _damaged(path, f"columns {reader.schema.names} of other names or types")
         if len(batches) != reader.num_record_batches:
             raise _damaged(
                 path, f"{reader.num_record_batches} batches, metadata says {len(batches)}"
@@ -104,10 +113,12 @@ class ShardFile:
     def map(self, i: int) -> MappedBatch:
         """Record batch `i`, checked against the counts in the metadata."""
         try:
-            mapped = map_batch(self.reader.get_batch(i))
+            batch = self.reader.get_batch(i)
+            batch.validate()
+            mapped = map_batch(batch)
             counts = (len(mapped.offsets) - 1, len(mapped.tokens))
             consistent = mapped.offsets[0] == 0 and mapped.offsets[-1] == counts[1]
-        except (pa.ArrowException, OSError, KeyError, AttributeError, ValueError) as error:
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             raise _damaged(self.path, f"batch {i}: {type(error).__name__}: {error}") from error
         if counts != self.batches[i][:2] or not consistent:
             raise _damaged(
@@ -119,7 +130,7 @@ class ShardFile:
         """Compare batch `i` with its stored crc32."""
         try:
             found = batch_crc32(self.map(i).table)
-        except (pa.ArrowException, ValueError, TypeError, IndexError) as error:
+        except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
             raise _damaged(self.path, f"batch {i}: {type(error).__name__}: {error}") from error
         expected = self.batches[i][2]
         if found != expected:

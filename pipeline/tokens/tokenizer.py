@@ -165,7 +165,10 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Bytes of `ids`; an id below `vocab_size` that stands for nothing becomes U+FFFD."""
-        return b"".join(map(self.token_bytes, ids))
+        wanted = [int(i) for i in ids]
+        for i in (min(wanted, default=0), max(wanted, default=0)):
+            self.token_bytes(i)  # raises where the range is left
+        return b"".join(map(self.table.__getitem__, wanted))
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes one id stands for; ConfigError for an id outside the vocabulary."""

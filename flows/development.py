@@ -11,7 +11,7 @@ from types import FrameType
 
 from flows.display import Display
 from flows.environment import prepare_environment
-from flows.run import prepare_root
+from flows.root import prepare_root
 from flows.server import PrefectServer, free_port, port_is_free, start_child
 from flows.settings import ROOT_VARIABLE
 from pipeline.store.errors import ConfigError, MillError

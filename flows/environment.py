@@ -29,6 +29,7 @@ def prepare_environment(root: Path | None = None) -> None:
         os.environ.setdefault(name, value)
     if root is not None:
         os.environ.setdefault("PREFECT_HOME", str(root / "prefect"))
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def prefect_api_url() -> str | None:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from flows import show
 from flows.display import Display
 from flows.planning import predict
-from flows.run import Run, open_run, prepare_root
+from flows.root import prepare_root
+from flows.run import Run, open_run
 from pipeline.config import RunConfig
 
 Made = TypeVar("Made")

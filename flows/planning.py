@@ -12,7 +12,8 @@ from rich.table import Table
 
 from flows.display import Display, clock
 from flows.plan import Prediction, Workload, predicted_rows
-from flows.run import Run, open_run, prepare_root
+from flows.root import prepare_root
+from flows.run import Run, open_run
 from pipeline.config import RunConfig, load
 from pipeline.store.errors import DataError
 from pipeline.training.config import PretrainConfig, Tokens

@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 import secrets
 import signal
 import time
@@ -187,19 +186,6 @@ def code_tags() -> dict[str, str]:
 def new_run_id() -> str:
     """Sortable and unique: `20261120-204301-3fa9c2`."""
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
-
-
-def prepare_root(root: Path) -> Path:
-    """Create the root and prove it can be written before any work."""
-    root = root.expanduser().absolute()
-    probe = root / f".probe-{os.getpid()}"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"root={root} cannot be written ({error}); choose another root=") from error
-    return root
 
 
 class Interrupted(SystemExit):

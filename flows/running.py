@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flows.display import Display
 from flows.environment import prefect_api_url, prepare_environment
+from flows.root import prepare_root
 from flows.server import PrefectServer, prefect_api
 from pipeline.store.errors import ConfigError
 from pipeline.store.settings_file import read_settings
@@ -24,14 +25,13 @@ def run_config(
 ) -> None:
     """Run the graph of a settings file; raises MillError, or SystemExit with 143 after SIGTERM."""
     settings = read_settings(path, overrides)
-    root = Path(str(settings.get("root", "runs"))).expanduser().absolute()
+    root = prepare_root(Path(str(settings.get("root", "runs"))))
     prepare_environment(root)
     display = Display()
     display.line(f"gristmill: {path} -> {root}", style="bold")
     with ExitStack() as stack:
         server: PrefectServer | None = None
         if orchestrated:
-            root.mkdir(parents=True, exist_ok=True)
             server = stack.enter_context(prefect_api(root, prefect_api_url()))
         # Heavy: torch, mlflow and prefect load while the server starts.
         from flows.language_model import language_model, run_language_model

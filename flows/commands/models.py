@@ -1,0 +1,68 @@
+"""`mill chat`, `mill serve`, `mill trace`: use a model from the terminal."""
+
+import sys
+from pathlib import Path
+
+from pipeline.reports.trace import trace
+from pipeline.reports.trace_html import render_trace_html
+from pipeline.reports.trace_terminal import render_trace
+from pipeline.serving.chat import stream_answer
+from pipeline.serving.loading import load_model
+from pipeline.serving.server import serve
+from pipeline.store.errors import ConfigError
+from pipeline.store.files import write_text
+from rich.console import Console
+
+
+def chat_with(
+    reference: str, *, once: str | None, temperature: float, top_k: int | None,
+    top_p: float | None, max_tokens: int, seed: int, root: Path,
+) -> None:  # fmt: skip
+    """Answer one prompt, or prompts until the input ends; every prompt starts afresh."""
+    loaded = load_model(reference, root)
+    settings = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "max_tokens": max_tokens, "seed": seed,
+    }  # fmt: skip
+
+    def reply(prompt: str) -> None:
+        for text in stream_answer(loaded, prompt, **settings):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+
+    if once is not None:
+        reply(once)
+        return
+    interactive = sys.stdin.isatty()
+    if interactive:
+        print(f"{loaded.description}\nEach prompt is answered on its own; an empty line ends.")
+    while True:
+        try:
+            prompt = input("> " if interactive else "")
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if not prompt:
+            return
+        try:
+            reply(prompt)
+        except ConfigError as error:  # a prompt that leaves no room: say so and go on
+            print(f"error: {error}", file=sys.stderr)
+
+
+def serve_model(reference: str, *, host: str, port: int, root: Path) -> None:
+    """Answer over HTTP until Ctrl-C."""
+    serve(reference, host, port, root=root)
+
+
+def trace_text(
+    reference: str, text: str, *, answer: str | None, html: Path | None, root: Path
+) -> None:
+    """Print the machine's inside for one text, and write the same as HTML."""
+    loaded = load_model(reference, root)
+    traced = trace(loaded.model, loaded.tokenizer, text, answer=answer)
+    Console().print(render_trace(traced))
+    path = html or Path("trace.html")
+    write_text(path, render_trace_html(traced))
+    print(f"written to {path.absolute()}")

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.cpu_attention import MAX_SCORES, Boundaries, Heads, cpu_attention
 from model.errors import ContextLengthError
-from model.layers import Linear, RMSNorm, joined
+from model.layers import Linear, joined
+from model.norms import RMSNorm
 from model.rotary import Rotation, rotate
 
 
@@ -125,10 +127,14 @@ class KVCache:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Who may attend to whom in one pass: a mask, or without one causal or everything."""
+    """Who may attend to whom in one pass: a mask, or without one causal or everything.
+
+    `boundaries` say the same as the mask where documents lie one after the other.
+    """
 
     mask: Tensor | None
     causal: bool
+    boundaries: Boundaries | None = None
 
 
 class Attention(nn.Module):
@@ -150,9 +156,11 @@ class Attention(nn.Module):
         self.key = Linear(width, kv_heads * head_width, bias=bias)
         self.value = Linear(width, kv_heads * head_width, bias=bias)
         self.output = Linear(heads * head_width, width, bias=bias)
-        norm = qk_norm_epsilon is not None
-        self.query_norm = RMSNorm(head_width, qk_norm_epsilon or 0.0) if norm else None
-        self.key_norm = RMSNorm(head_width, qk_norm_epsilon or 0.0) if norm else None
+        self.qk_norm_epsilon = qk_norm_epsilon
+        self.query_norm = self.key_norm = None
+        if qk_norm_epsilon is not None:
+            self.query_norm = RMSNorm(head_width, qk_norm_epsilon)
+            self.key_norm = RMSNorm(head_width, qk_norm_epsilon)
 
     def forward(
         self,
@@ -165,6 +173,8 @@ class Attention(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         rows, length, _ = x.shape
         heads = joined(x, (self.query, self.key, self.value))  # (B, T, (H+2G)*K)
+        if cache is None and pattern.boundaries is not None and self._fits_cpu(heads, rotation):
+            return self.output(self._cpu(heads, rotation, pattern.boundaries))
         heads = heads.view(rows, length, -1, self.head_width)
         query, key, value = heads.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
         if self.query_norm is not None and self.key_norm is not None:
@@ -182,3 +192,22 @@ class Attention(nn.Module):
             enable_gqa=self.kv_heads != self.heads,
         )
         return self.output(mixed.transpose(1, 2).reshape(rows, length, -1))
+
+    def _fits_cpu(self, heads: Tensor, rotation: Rotation | None) -> bool:
+        """Whether this is the case `cpu_attention` was made for: training, short rows."""
+        rows, length, _ = heads.shape
+        return (
+            heads.device.type == "cpu"
+            and heads.requires_grad
+            and rows * self.heads * length * length <= MAX_SCORES
+            and (rotation is None or rotation.cos.ndim == 3)
+            and not torch.compiler.is_compiling()
+        )
+
+    def _cpu(self, heads: Tensor, rotation: Rotation | None, boundaries: Boundaries) -> Tensor:
+        shape = Heads(self.heads, self.kv_heads, self.head_width, self.qk_norm_epsilon)
+        query_weight = key_weight = None
+        if self.query_norm is not None and self.key_norm is not None:
+            query_weight = self.query_norm.weight.to(heads.dtype)
+            key_weight = self.key_norm.weight.to(heads.dtype)
+        return cpu_attention(heads, query_weight, key_weight, rotation, shape, boundaries)

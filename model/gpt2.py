@@ -7,7 +7,8 @@ from torch import Tensor
 
 from model.attention import Attention
 from model.language_model import Block, DecoderConfig, Initialization, LanguageModel
-from model.layers import FeedForward, LayerNorm
+from model.layers import FeedForward
+from model.norms import LayerNorm
 from model.settings import FORBID_EXTRA, check, setting
 
 

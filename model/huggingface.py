@@ -56,8 +56,8 @@ def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tens
     """`config.json` as a dict, and the state dict under transformers' names, float32, on the CPU.
 
     Loads with `GPT2LMHeadModel`, `LlamaForCausalLM` or `Qwen3ForCausalLM`. The ids of special
-    tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of zero, fixed sinusoids as
-    a position table: the logits are the same.
+    tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of zero, fixed
+    sinusoids as a position table: the logits are the same.
     """
     config = config_to_huggingface(model.config)
     own = {name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()}

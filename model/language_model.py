@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.attention import Attention, KVCache, Pattern, packed_causal_mask
+from model.cpu_attention import Boundaries, document_boundaries
 from model.errors import ContextLengthError
 from model.layers import (
     Embedding,
     FeedForward,
     GatedFeedForward,
-    LayerNorm,
     Linear,
-    RMSNorm,
     segment_positions,
     sinusoidal_positions,
 )
+from model.norms import LayerNorm, RMSNorm
 from model.rotary import Rotation, rotation_tables
 from model.settings import FORBID_EXTRA, check, setting
 
@@ -152,6 +152,8 @@ class LanguageModel(nn.Module):
         x = self.embedding(inputs)  # (B, T, D) float32
         offset = self._offset(positions, seen, length)
         x = (x if offset is None else x + offset).to(self.compute_dtype)
+        if positions is not None and cache is None and _steps_by_one(positions, segment_ids):
+            positions = None
         rotation = self._rotation(positions, seen, length)
         for layer, block in enumerate(self.blocks):
             x = block(x, pattern, rotation, cache, layer)
@@ -167,9 +169,14 @@ class LanguageModel(nn.Module):
             if cache.length == 0 and cache.valid is None:
                 return Pattern(None, causal=length > 1)
             return Pattern(cache.mask(length, dtype, device), causal=False)
-        if segment_ids is None or _one_document_per_row(segment_ids):
-            return Pattern(None, causal=True)
-        return Pattern(packed_causal_mask(segment_ids, dtype), causal=False)
+        if segment_ids is None:
+            return Pattern(None, causal=True, boundaries=Boundaries(()))
+        boundaries = None
+        if device.type == "cpu":  # elsewhere looking would stall the device
+            boundaries = document_boundaries(segment_ids)
+            if boundaries == Boundaries(()):
+                return Pattern(None, causal=True, boundaries=boundaries)
+        return Pattern(packed_causal_mask(segment_ids, dtype), causal=False, boundaries=boundaries)
 
     def _offset(self, positions: Tensor | None, seen: int, length: int) -> Tensor | None:
         """What absolute positions add to the embedding: (T, D) or (B, T, D)."""
@@ -291,8 +298,15 @@ class DecoderConfig(ABC):
         return 6 * weights + attention
 
 
-def _one_document_per_row(segment_ids: Tensor) -> bool:
-    """Whether plain causal attention will do; asked only where looking costs no wait."""
-    if segment_ids.device.type != "cpu":
+def _steps_by_one(positions: Tensor, segment_ids: Tensor | None) -> bool:
+    """Whether positions count up within segments, so that rotations may count through the row.
+
+    A rotation acts through differences of positions within a segment only. Asked on the CPU alone:
+    elsewhere looking would stall the device.
+    """
+    if positions.device.type != "cpu":
         return False
-    return bool((segment_ids == segment_ids[:, :1]).all())
+    steps = positions[:, 1:] - positions[:, :-1] == 1
+    if segment_ids is not None:
+        steps |= (segment_ids[:, 1:] != segment_ids[:, :-1]) | (segment_ids[:, 1:] == 0)
+    return bool(steps.all())

@@ -1,4 +1,4 @@
-"""The small layers: linear maps, norms, feed-forward networks and positions.
+"""The small layers: linear maps, feed-forward networks, tables and positions.
 
 B batch, T time, D model width, K head width, M feed-forward width. Weights are float32 masters;
 each layer computes in the dtype of the activations it is given.
@@ -41,34 +41,6 @@ def joined(x: Tensor, maps: Sequence[Linear]) -> Tensor:
     biases: list[Tensor] = [linear.bias for linear in maps if linear.bias is not None]
     weight = torch.cat(weights).to(x.dtype)
     return F.linear(x, weight, torch.cat(biases).to(x.dtype) if biases else None)
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019)."""
-
-    def __init__(self, width: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
-        self.epsilon = epsilon
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width); the statistics are float32, as in Llama."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
-
-
-class LayerNorm(nn.Module):
-    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last dimension."""
-
-    def __init__(self, width: int, epsilon: float, *, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
-        self.bias = nn.Parameter(torch.empty(width)) if bias else None
-        self.epsilon = epsilon
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, self.epsilon)
 
 
 class FeedForward(nn.Module):

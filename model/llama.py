@@ -7,7 +7,8 @@ from torch import Tensor
 
 from model.attention import Attention
 from model.language_model import Block, DecoderConfig, Initialization, LanguageModel
-from model.layers import GatedFeedForward, RMSNorm
+from model.layers import GatedFeedForward
+from model.norms import RMSNorm
 from model.rotary import Llama3RopeScaling, inverse_frequencies
 from model.settings import FORBID_EXTRA, check, setting
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from model.attention import Attention
 from model.language_model import Block, DecoderConfig, Initialization, LanguageModel
-from model.layers import Activation, GatedFeedForward, RMSNorm
+from model.layers import Activation, GatedFeedForward
 from model.llama import check_heads
+from model.norms import RMSNorm
 from model.rotary import inverse_frequencies
 from model.settings import FORBID_EXTRA, check, setting
 

@@ -44,7 +44,8 @@ def test_logits_have_one_row_per_position(model):
 def test_same_seed_gives_same_weights_and_another_seed_others(family):
     first, again, other = family.build(seed=3), family.build(seed=3), family.build(seed=4)
     assert torch.equal(first.embedding.weight, again.embedding.weight)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))
+    pairs = zip(first.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(one, same) for one, same in pairs)
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
 
 

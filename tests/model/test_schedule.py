@@ -1,5 +1,7 @@
 """The learning rate at the corners of every schedule."""
 
+from itertools import pairwise
+
 import pytest
 
 from model.schedule import (
@@ -24,8 +26,8 @@ def test_corners(schedule):
     assert factors[9] == factors[10] == 1.0  # warm-up reaches the top at its last step
     assert factors[99] > 0.2
     assert factors[100] == factors[102] == pytest.approx(0.2)
-    assert all(a <= b for a, b in zip(factors[:10], factors[1:10]))
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:]))
+    assert all(a <= b for a, b in pairwise(factors[:10]))
+    assert all(a >= b for a, b in pairwise(factors[10:]))
 
 
 def test_cosine_is_halfway_in_the_middle():

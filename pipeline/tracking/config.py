@@ -1,11 +1,13 @@
 """Where runs are tracked: settings, and the addresses they resolve to."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+PROBE_SECONDS = 0.5
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 
@@ -66,3 +68,20 @@ def default_artifacts(root: Path) -> str:
 def tracking_uri(config: TrackingConfig, root: Path) -> str:
     """The store this run is mirrored into."""
     return config.uri if config.uri is not None else default_uri(root)
+
+
+class StoreUnavailable(OSError):
+    """The tracking store does not answer; what was to be sent stays in the journal."""
+
+
+def reachable(uri: str, *, seconds: float = PROBE_SECONDS) -> bool:
+    """Whether something listens at an http(s) URI; databases are always tried for real."""
+    address = urlsplit(uri)
+    if address.scheme not in ("http", "https") or address.hostname is None:
+        return True
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        with socket.create_connection((address.hostname, port), timeout=seconds):
+            return True
+    except OSError:
+        return False

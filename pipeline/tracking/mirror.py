@@ -7,8 +7,13 @@ more and more rarely; the journal keeps everything for `sync`.
 import logging
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.store.errors import ArtifactError
+from pipeline.tracking.config import reachable
+
+if TYPE_CHECKING:
+    from pipeline.tracking.shipping import RunShipper
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +32,7 @@ class Mirror:
         self._closing = threading.Event()
         self._run_known = threading.Event()
         self._warned = False
+        self._shipper: RunShipper | None = None
         self.experiment_id: str | None = None
         self.run_id: str | None = None
         """MLflow's id of the parent run, once the store has answered."""
@@ -49,32 +55,42 @@ class Mirror:
         return self.complete
 
     def _run(self) -> None:
-        # Imported here: mlflow costs a second, and the caller has other things to do meanwhile.
-        from pipeline.tracking.shipping import RunShipper
-        from pipeline.tracking.store import UNAVAILABLE, open_store
-
-        shipper: RunShipper | None = None
         pause = POLL_SECONDS
         while True:
             closing = self._closing.is_set()
-            try:
-                if shipper is None:
-                    store = open_store(self._uri, self._root, self._experiment)
-                    self.experiment_id = store.experiment_id
-                    shipper = RunShipper(store, self._root, self._directory)
-                self.complete = False
-                shipper.ship()
-                self.complete = True
-                self._announce(shipper.run_id)
+            # Asked before mlflow is imported: a dead server costs not even that.
+            if reachable(self._uri):
+                reason = self._ship()
+            else:
+                reason = "nothing listens there"
+            self.complete = reason is None
+            if reason is None:
                 pause = POLL_SECONDS
-            except (*UNAVAILABLE, ArtifactError) as error:
-                shipper = None
-                self._warn(str(error))
+            else:
+                self._shipper = None
+                self._warn(reason)
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
             if closing:
                 self._run_known.set()
                 return
             self._closing.wait(pause)
+
+    def _ship(self) -> str | None:
+        """Send what there is; None, or why it could not be done now."""
+        # Imported here: mlflow costs a second, and the caller has other things to do meanwhile.
+        from pipeline.tracking.shipping import RunShipper
+        from pipeline.tracking.store import UNAVAILABLE, open_store
+
+        try:
+            if self._shipper is None:
+                store = open_store(self._uri, self._root, self._experiment)
+                self.experiment_id = store.experiment_id
+                self._shipper = RunShipper(store, self._root, self._directory)
+            self._shipper.ship()
+        except (*UNAVAILABLE, ArtifactError) as error:
+            return str(error) or type(error).__name__
+        self._announce(self._shipper.run_id)
+        return None
 
     def _announce(self, run_id: str | None) -> None:
         if run_id is not None and self.run_id is None:
@@ -84,7 +100,7 @@ class Mirror:
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            first_line = reason.splitlines()[0] if reason else "no reason given"
+            first_line = reason.splitlines()[0]
             logger.warning(
                 "MLflow at %s cannot be reached (%s); the run goes on, its record is kept in %s, "
                 "`mill store sync` sends it later",

@@ -6,10 +6,8 @@ once break it. HTTP calls get short timeouts and one retry: MLflow's own default
 
 import logging
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow import environment_variables as mlflow_settings
@@ -20,19 +18,14 @@ from urllib3.exceptions import HTTPError
 
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import file_lock
-from pipeline.tracking.config import default_artifacts, default_uri
+from pipeline.tracking.config import StoreUnavailable, default_artifacts, default_uri, reachable
 
-PROBE_SECONDS = 0.5
 HTTP_TIMEOUT_SECONDS = 5
 HTTP_RETRIES = 1
 MIGRATION_WAIT_SECONDS = 120.0
 
 UNAVAILABLE = (MlflowException, SQLAlchemyError, HTTPError, OSError)
 """What a store that cannot be used just now raises (requests' errors are OSErrors)."""
-
-
-class StoreUnavailable(OSError):
-    """The tracking store does not answer; what was to be sent stays in the journal."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +35,6 @@ class Store:
     uri: str
     client: MlflowClient
     experiment_id: str
-
-
-def reachable(uri: str, *, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether something listens at an http(s) URI; databases are always tried for real."""
-    address = urlsplit(uri)
-    if address.scheme not in ("http", "https") or address.hostname is None:
-        return True
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        with socket.create_connection((address.hostname, port), timeout=seconds):
-            return True
-    except OSError:
-        return False
 
 
 def open_client(uri: str, root: Path) -> MlflowClient:
@@ -73,7 +53,7 @@ def open_client(uri: str, root: Path) -> MlflowClient:
         wait_seconds=MIGRATION_WAIT_SECONDS,
         waiting=lambda holder: None,
     ):
-        _set_aside_if_moved(root)
+        set_aside_if_moved(root)
         # Making the client creates and migrates the database.
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -110,7 +90,7 @@ def _shorten_http() -> None:
             setting.set(value)
 
 
-def _set_aside_if_moved(root: Path) -> None:
+def set_aside_if_moved(root: Path) -> None:
     """MLflow stores absolute paths: a database that came here with a moved tree is dead.
 
     It is renamed, never deleted; the caller finds an empty store and `rebuild` fills it from

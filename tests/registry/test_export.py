@@ -1,0 +1,78 @@
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline.serving.forms import PAIR_TEMPLATE, message_ids
+from pipeline.stages.export_model import ExportConfig, export_model
+from pipeline.store.errors import ArtifactError
+from pipeline.tokens.tokenizer import Tokenizer
+from tests.registry.worlds import RUNTIME, World
+
+CONVERSATION = [
+    {"role": "system", "content": "s"},
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b"},
+    {"role": "user", "content": "c"},
+]
+
+
+def test_export_loads_in_transformers_with_equal_logits(world: World) -> None:
+    base = world.base()
+    exported = world.exported(base, world.report(base, world.eval_set(), bits=1.5))
+    assert exported.facts["max_logit_difference"] <= 1e-5
+    model = AutoModelForCausalLM.from_pretrained(exported.hf_path)
+    assert model.config.bos_token_id == Tokenizer.load(world.tokenizer().path).bos
+    assert model(torch.arange(9).unsqueeze(0)).logits.shape == (1, 9, 263)
+
+
+def test_export_holds_no_pickle_and_no_code(world: World) -> None:
+    base = world.base()
+    exported = world.exported(base, world.report(base, world.eval_set(), bits=1.5))
+    kinds = {path.suffix for path in exported.hf_path.iterdir()}
+    assert kinds == {".json", ".safetensors", ".md"}
+    assert "auto_map" not in json.loads((exported.hf_path / "config.json").read_text())
+
+
+@pytest.mark.parametrize("form", ["pair", "chat"])
+def test_chat_template_gives_the_ids_the_model_was_tuned_on(world: World, form: str) -> None:
+    tuned = world.tuned(world.base(), form=form)
+    exported = world.exported(tuned, world.report(tuned, world.eval_set(), bits=1.6))
+    assert exported.facts["message_form"] == form
+    theirs = AutoTokenizer.from_pretrained(exported.hf_path)
+    rendered = theirs.apply_chat_template(CONVERSATION, add_generation_prompt=True, tokenize=False)
+    ours = Tokenizer.load(world.tokenizer().path)
+    expected = message_ids(CONVERSATION, ours, "answer", form)  # type: ignore[arg-type]
+    assert theirs(rendered, add_special_tokens=False).input_ids == expected
+
+
+def test_base_export_has_no_chat_template(world: World) -> None:
+    base = world.base()
+    exported = world.exported(base, world.report(base, world.eval_set(), bits=1.5))
+    assert AutoTokenizer.from_pretrained(exported.hf_path).chat_template is None
+    assert "message" in PAIR_TEMPLATE
+
+
+def test_card_states_measurement_interval_licence_and_origin(world: World) -> None:
+    tuned = world.tuned(world.base())
+    exported = world.exported(tuned, world.report(tuned, world.eval_set(), bits=1.6))
+    card = (exported.hf_path / "README.md").read_text()
+    assert "1.6 (95 % interval 1.59 to 1.61" in card
+    assert "license: other" in card
+    assert tuned.ref in card and world.base().ref in card
+
+
+def test_export_with_another_checkpoints_report_is_refused(world: World) -> None:
+    report = world.report(world.base(), world.eval_set(), bits=1.5)
+    with pytest.raises(ArtifactError, match="evaluate this checkpoint first"):
+        export_model(
+            ExportConfig(), world.base(seed=1), world.tokenizer(), report,
+            root=world.root, runtime=RUNTIME,
+        )  # fmt: skip
+
+
+def test_export_twice_is_one_artifact(world: World) -> None:
+    base = world.base()
+    report = world.report(base, world.eval_set(), bits=1.5)
+    assert world.exported(base, report) == world.exported(base, report)

@@ -5,10 +5,9 @@ import pytest
 from pipeline.corpus.sources.docstrings import (
     DocumentedObject,
     document_module,
-    parameters_of,
-    signature_of,
     summary_of,
 )
+from pipeline.corpus.sources.signatures import parameters_of, signature_of
 
 MODULE = '''
 """Shapes.

@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import pytest
 
@@ -60,3 +61,21 @@ def test_large_files_are_parts_of_their_own(tmp_path, monkeypatch, size):
     (tmp_path / "c.txt").write_text("z")
     units = source(tmp_path).units(tmp_path)
     assert len(units) == (2 if size >= 50 else 1)
+
+
+def test_file_names_that_are_not_utf8_are_readable_and_ids_stay_text(tmp_path, read):
+    (tmp_path / "in").mkdir()
+    for name in (b"caf\xe9.txt", b"caf\xe8.txt"):
+        path = os.fsencode(tmp_path / "in") + b"/" + name
+        with open(path, "w") as handle:
+            handle.write("text")
+        os.utime(path, (1, 1))
+    result = read(source(tmp_path / "in"))
+    assert sorted(result.documents) == ["2~caf\ufffd", "caf\ufffd"]
+    assert read(source(tmp_path / "in")).fingerprints == result.fingerprints
+
+
+def test_utf16_is_quarantined_with_the_remedy(tmp_path, read):
+    (tmp_path / "a.txt").write_text("wide", encoding="utf-16")
+    (tmp_path / "b.txt").write_text("fine")
+    assert read(source(tmp_path)).quarantine[0]["detail"] == "UTF-16; convert it to UTF-8"

@@ -15,6 +15,12 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.corpus.sources.attached import attached_docstrings
+from pipeline.corpus.sources.signatures import (
+    Function,
+    class_signature,
+    parameters_of,
+    signature_of,
+)
 
 OBJECT_SCHEMA = pa.schema(
     [
@@ -28,8 +34,6 @@ OBJECT_SCHEMA = pa.schema(
         pa.field("summary", pa.string(), nullable=False),
     ]
 )
-MAX_DEFAULT_CHARS = 40  # guess: a longer default value is shown as `...`
-MAX_ANNOTATION_CHARS = 80  # guess: a longer annotation is left out
 MAX_SUMMARY_CHARS = 300  # guess: a longer first sentence is a list or a table
 MAX_SUMMARY_LINES = 60
 INDENT = "    "
@@ -37,7 +41,6 @@ _RULE = re.compile(r"\s*([=~*#^_-])\1{2,}\s*")
 _SIGNATURE = re.compile(r"[\w.]+\([^()]*(\([^()]*\)[^()]*)*\)( ?-> ?.+)?$")
 # A mark, then a space and a capital; not after "e.g.", "i.e.", "vs.", "etc.".
 _SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!\bvs)(?<!etc)[.!?](?=\s+[A-Z`\"'(*])")
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 Kind = Literal["module", "class", "function", "method"]
 
 
@@ -98,25 +101,6 @@ def summary_of(docstring: str) -> str:
     return paragraphs[0].strip().split("\n", 1)[0].strip()  # a list or a table: its first line
 
 
-def signature_of(function: Function) -> str:
-    """`def name(arguments) -> annotation` on one line, without decorators and colon."""
-    prefix = "async def" if isinstance(function, ast.AsyncFunctionDef) else "def"
-    result = _annotation(function.returns)
-    arrow = f" -> {result}" if result else ""
-    return f"{prefix} {function.name}({', '.join(_arguments(function.args))}){arrow}"
-
-
-def parameters_of(function: Function, *, bound: bool) -> tuple[str, ...]:
-    """Parameter names in order, stars dropped; `bound` drops the first positional one."""
-    spec = function.args
-    positional = [argument.arg for argument in (*spec.posonlyargs, *spec.args)]
-    names = positional[1:] if bound else positional
-    names += [spec.vararg.arg] if spec.vararg else []
-    names += [argument.arg for argument in spec.kwonlyargs]
-    names += [spec.kwarg.arg] if spec.kwarg else []
-    return tuple(names)
-
-
 def _document_body(
     body: Sequence[ast.stmt], prefix: str, *, depth: int, blocks: list[str],
     objects: list[DocumentedObject], in_class: bool = False,
@@ -150,8 +134,7 @@ def _document_class(
     objects: list[DocumentedObject],
 ) -> None:  # fmt: skip
     """A class appears when it or something in it is documented."""
-    bases = [base for base in map(ast.unparse, node.bases) if len(base) <= MAX_ANNOTATION_CHARS]
-    signature = f"class {node.name}({', '.join(bases)})" if bases else f"class {node.name}"
+    signature = class_signature(node)
     inner: list[str] = []
     inner_objects: list[DocumentedObject] = []
     _document_body(
@@ -259,53 +242,3 @@ def _is_public(name: str) -> bool:
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _arguments(spec: ast.arguments) -> Iterator[str]:
-    """`name: annotation=default` for each parameter, with `/` and `*` where they belong."""
-    positional = [*spec.posonlyargs, *spec.args]
-    first_default = len(positional) - len(spec.defaults)
-    for i, argument in enumerate(positional):
-        yield _argument(argument, spec.defaults[i - first_default] if i >= first_default else None)
-        if i + 1 == len(spec.posonlyargs):
-            yield "/"
-    if spec.vararg:
-        yield "*" + _argument(spec.vararg, None)
-    elif spec.kwonlyargs:
-        yield "*"
-    for argument, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
-        yield _argument(argument, default)
-    if spec.kwarg:
-        yield "**" + _argument(spec.kwarg, None)
-
-
-def _argument(argument: ast.arg, default: ast.expr | None) -> str:
-    annotation = _annotation(argument.annotation)
-    text = f"{argument.arg}: {annotation}" if annotation else argument.arg
-    if default is None:
-        return text
-    value = _expression(default)
-    return f"{text}={value if len(value) <= MAX_DEFAULT_CHARS else '...'}"
-
-
-def _annotation(node: ast.expr | None) -> str:
-    """Without quotes and without the metadata of `Annotated[T, ...]`; "" when absent or long."""
-    if node is None:
-        return ""
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
-        if _expression(node.value).split(".")[-1] == "Annotated" and node.slice.elts:
-            return _annotation(node.slice.elts[0])
-    quoted = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    text = " ".join(node.value.split()) if quoted else _expression(node)  # type: ignore[attr-defined]
-    return text if len(text) <= MAX_ANNOTATION_CHARS else ""
-
-
-def _expression(node: ast.expr) -> str:
-    """The source of an expression; names and constants without the cost of `ast.unparse`."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | None):
-        return repr(node.value)
-    if isinstance(node, ast.Attribute):
-        return f"{_expression(node.value)}.{node.attr}"
-    return ast.unparse(node)

@@ -5,6 +5,7 @@ glob before its first wildcard. So a corpus that moves as a whole keeps its name
 """
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def find_files(
     for text in paths:
         for base, path in _expand(text, wanted, source=source):
             key = str(path.resolve())
-            found.setdefault(key, InputFile(str(path), path.relative_to(base).as_posix()))
+            name = os.fsencode(path.relative_to(base).as_posix()).decode("utf-8", "replace")
+            found.setdefault(key, InputFile(str(path), name))
     return _distinct(list(found.values()))
 
 

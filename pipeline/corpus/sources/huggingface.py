@@ -101,7 +101,7 @@ class HuggingFaceSource(TableSource):
         """Let `datasets` fetch and convert; returns the Arrow files of its cache."""
         # Imported here: a second to load, and needed only by this source, in the parent process.
         import datasets
-        from huggingface_hub.errors import HfHubHTTPError
+        import httpx
 
         arguments: dict[str, Any] = {"split": self.split, "name": self.subset}
         if self.data_files:
@@ -111,12 +111,8 @@ class HuggingFaceSource(TableSource):
         try:
             loaded = datasets.load_dataset(self.dataset, **arguments)
         except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            HfHubHTTPError,
-            datasets.exceptions.DatasetsError,
-        ) as error:
+            OSError, ValueError, RuntimeError, httpx.HTTPError, datasets.exceptions.DatasetsError
+        ) as error:  # fmt: skip
             raise DataError(self._explained(error)) from error
         return [Path(entry["filename"]) for entry in loaded.cache_files]
 

@@ -45,7 +45,8 @@ class StatCache:
             found = sha256_file(Path(absolute))
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
-        if status.st_mtime_ns < time.time_ns() - RACY_NANOSECONDS:
+        rests = status.st_mtime_ns < time.time_ns() - RACY_NANOSECONDS
+        if rests and absolute.isprintable():  # a name that is not UTF-8 cannot be a key of JSON
             self._known[absolute] = [*facts, found]
             self._changed = True
         return found

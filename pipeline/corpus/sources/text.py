@@ -67,7 +67,9 @@ def parse_text(source: TextSource, unit: InputUnit, writer: PartWriter) -> None:
             try:
                 text = data.decode("utf-8")
             except UnicodeDecodeError as error:
-                writer.quarantine(file.name, position(record), "invalid_utf8", str(error))
+                utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+                detail = "UTF-16; convert it to UTF-8" if utf16 else str(error)
+                writer.quarantine(file.name, position(record), "invalid_utf8", detail)
                 continue
             row = "" if separator is None else f"/{record.index}"
             writer.add(text, doc_id=None, fallback_id=stem(file.name) + row)

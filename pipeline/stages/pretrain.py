@@ -70,8 +70,8 @@ def _check_shards(config: PretrainConfig, shards: TokenShards, vocabulary: Token
     limit = shards.num_tokens - 1
     if config.context_length > limit:
         raise ConfigError(
-            f"pretrain.context_length={config.context_length} exceeds what the shards support: "
-            f"{shards.num_tokens} training tokens allow at most {max(limit, 0)}; lower it or add text"
+            f"pretrain.context_length={config.context_length} exceeds what the shards allow; their "
+            f"{shards.num_tokens} training tokens allow {max(limit, 0)}; lower it or add text"
         )
     expected = shards.facts.get("tokenizer_sha256")
     if expected is not None and expected != vocabulary.sha256:
@@ -86,9 +86,9 @@ def _epoch_facts(job: TrainingJob, shards: TokenShards, runtime: Runtime) -> dic
     epochs = job.steps * job.tokens_per_step / shards.num_tokens
     if epochs > MAX_EPOCHS:
         message = (
-            f"pretrain.horizon repeats {shards.num_tokens} training tokens {epochs:.1f} times; beyond "
-            f"{MAX_EPOCHS} epochs repeated text teaches little (Muennighoff et al. 2023): add text, "
-            "or shorten the horizon"
+            f"pretrain.horizon repeats {shards.num_tokens} training tokens {epochs:.1f} times; "
+            f"beyond {MAX_EPOCHS} epochs repeated text teaches little (Muennighoff et al. 2023): "
+            "add text, or shorten the horizon"
         )
         runtime.progress.event("warning", {"message": message})
     return {"epochs": epochs}

@@ -98,5 +98,5 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # A process group that failed may wait for its peers in its destructors; nothing is left to save.
+    # A failed process group may wait for its peers in its destructors; nothing is left to save.
     os._exit(code)

@@ -1,11 +1,11 @@
 """Checkpoints a killed run goes on from: whole and hashed, or not there at all.
 
-    checkpoints/step-00000120/   weights.safetensors  optimizer.safetensors  state.json  complete.json
-    checkpoints/best-00000100/   weights.safetensors                                     complete.json
+    checkpoints/step-00000120/  weights.safetensors optimizer.safetensors state.json complete.json
+    checkpoints/best-00000100/  weights.safetensors                                  complete.json
 
-Everything is written into `*.tmp-<pid>`, fsynced, listed with size and sha256 in `complete.json`, and
-renamed. No pickle: tensors are safetensors by parameter name, the rest is JSON. Randomness and data
-position are functions of (seed, step), so the step is their whole state.
+Everything is written into `*.tmp-<pid>`, fsynced, listed with size and sha256 in `complete.json`,
+and renamed. No pickle: tensors are safetensors by parameter name, the rest is JSON. Randomness and
+data position are functions of (seed, step), so the step is their whole state.
 """
 
 import errno
@@ -54,7 +54,7 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: Optimizer,
 ) -> Path:
-    """Write `checkpoints/step-N` and remove all but the newest KEPT; ArtifactError on a full disk."""
+    """Write `checkpoints/step-N`, keep the newest KEPT; ArtifactError on a full disk."""
     document = {"version": STATE_VERSION, "digest": digest, "state": asdict(state)}
 
     def write(directory: Path) -> None:
@@ -89,12 +89,14 @@ def resume(
     digest: str,
     model: nn.Module,
     optimizer: Optimizer,
+    needs_best: bool,
     damaged: Callable[[str], None],
 ) -> TrainingState | None:
     """Load the newest whole checkpoint into model and optimisers; None when there is none at all.
 
-    A damaged one is reported to `damaged`, removed, and the one before it taken. TrainingError when
-    every checkpoint is damaged; ArtifactError for one of another job.
+    With `needs_best` its best weights must be whole too. A damaged one is reported to `damaged`,
+    removed, and the one before it taken. TrainingError when every checkpoint is damaged;
+    ArtifactError for one of another job.
     """
     folders = _folders(checkpoints, "step-")
     for folder in folders:
@@ -102,7 +104,7 @@ def resume(
             verify_folder(folder)
             document = read_json(folder / "state.json")
             state = TrainingState(**document["state"])
-            if state.best_step is not None:
+            if needs_best and state.best_step is not None:
                 verify_folder(checkpoints / f"best-{state.best_step:08d}")
         except (ArtifactError, KeyError, TypeError) as error:
             damaged(f"{folder.name} cannot be used: {error}")
@@ -110,7 +112,7 @@ def resume(
             continue
         if document["digest"] != digest:
             raise ArtifactError(
-                f"{folder} belongs to the job {document['digest'][:12]}, this one is {digest[:12]}; "
+                f"{folder} is of the job {document['digest'][:12]}, this one is {digest[:12]}; "
                 f"delete {checkpoints} to start over"
             )
         _load(folder / WEIGHTS, model)
@@ -144,7 +146,7 @@ def _load(path: Path, model: nn.Module) -> None:
 
 
 def verify_folder(folder: Path) -> None:
-    """Check size and sha256 of every file against `complete.json`; ArtifactError names the first bad one."""
+    """Check every file against `complete.json`; ArtifactError names the first bad one."""
     listed = read_json(folder / COMPLETE)
     if not isinstance(listed, dict) or not listed:
         raise ArtifactError(f"{folder / COMPLETE} lists no files")
@@ -186,8 +188,8 @@ def _explained(error: OSError, target: Path) -> ArtifactError | OSError:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     return ArtifactError(
-        f"the disk is full: {error} while saving {target}; free some space and run the same command "
-        "again, it goes on from the checkpoint before"
+        f"the disk is full: {error} while saving {target}; free some space and run the same "
+        "command again, it goes on from the checkpoint before"
     )
 
 

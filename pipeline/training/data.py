@@ -1,7 +1,7 @@
 """From prepared token files to tensors: the global batch of a step, and the fixed validation rows.
 
-Every process assembles the global batch and takes its own rows: the number of trained tokens is then
-known everywhere without talking, and the order does not depend on the number of processes.
+Every process assembles the global batch and takes its own rows: the number of trained tokens is
+then known everywhere without talking, and the order does not depend on the number of processes.
 """
 
 import math

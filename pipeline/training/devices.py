@@ -52,7 +52,7 @@ def local_device(device: str, world: World) -> torch.device:
 
 
 def fast_dtype(device: str) -> ResolvedDtype:
-    """bfloat16 where the hardware multiplies it natively (2.5x float32 on avx512_bf16), else float32."""
+    """bfloat16 where the hardware multiplies it (2.5x float32 on avx512_bf16), else float32."""
     if device.startswith("cuda"):
         return (
             "bfloat16"

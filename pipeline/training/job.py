@@ -1,7 +1,7 @@
 """One training run as a JSON file: everything resolved, nothing left to decide.
 
-A stage writes it; `train(job, ...)` runs it in this process, or `python -m pipeline.training JOB.json`
-in another, alone or one process per device.
+A stage writes it; `train(job, ...)` runs it in this process, or `python -m pipeline.training
+JOB.json` in another, alone or one process per device.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """Running a job: in this process, or one process per device whose lives end with ours.
 
-stage -> run_job -> train()                                          one device
-                 '-> python -P -m pipeline.training JOB --parent PID    one per device, RANK set as torchrun does
-                        stdout: one JSON line per report  ---relay--->  runtime.progress, runtime.journal
+stage -> run_job -> train()                                            one device
+                 '-> python -P -m pipeline.training JOB --parent PID   one process per device,
+                        |                                              RANK set as by torchrun
+                        '-> stdout, one JSON line per report -> runtime.progress, .journal
 """
 
 import json
@@ -192,7 +193,10 @@ def _start(job_file: Path, rank: int, processes: int, port: int) -> subprocess.P
     }  # fmt: skip
     # -P: a `model.py` or `pipeline.py` in the current directory must not stand in for ours.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.training", str(job_file), "--parent", str(os.getpid())],
+        [
+            sys.executable, "-P", "-m", "pipeline.training", str(job_file),
+            "--parent", str(os.getpid()),
+        ],
         env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip

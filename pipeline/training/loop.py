@@ -1,13 +1,13 @@
 """The training loop: steps, and between them what is due by step or by clock.
 
-    batch(step) -> gradients -> clip -> update or skip            every step, nothing read back
-                            -> validate                           every `validation_every` steps
-                            -> curve, journal, progress           every `log_every_seconds`
-                            -> samples                            untrained, 10 s, 60 s, end
-                            -> checkpoint                         every `checkpoint_every_seconds`, SIGTERM
+    batch(step) -> gradients -> clip -> update or skip     every step, nothing read back
+                            -> validate                    every `validation_every` steps
+                            -> curve, journal, progress    every `log_every_seconds`
+                            -> samples                     untrained, 10 s, 60 s, end
+                            -> checkpoint                  every `checkpoint_every_seconds`, SIGTERM
 
-Weights are a function of the job alone: batches, rates and random numbers are computed from the step,
-and nothing that depends on the clock touches them. So N steps, a kill and N more are 2N steps.
+Weights are a function of the job alone: batches, rates and random numbers are computed from the
+step, and nothing that depends on the clock touches them. So N steps, a kill and N more are 2N.
 """
 
 import math
@@ -144,6 +144,7 @@ class Trainer:
             digest=self.job.digest,
             model=self.model,
             optimizer=self.optimizer,
+            needs_best=self.job.keep == "best",
             damaged=damaged,
         )
         if self.world.size > 1 and self.world.leads:
@@ -188,8 +189,7 @@ class Trainer:
         if moment is not None:
             self._sample(moment)
         stop = stop_requested()
-        wait = max(job.checkpoint_every_seconds, self.save_cost / SAVING_SHARE)
-        if stop or (not last and now - self.last_save >= wait):
+        if stop or (not last and now - self.last_save >= self._save_interval()):
             self._save()
         if stop:
             raise Preempted(
@@ -212,7 +212,7 @@ class Trainer:
                 raise TrainingError(
                     f"loss or gradient was not finite (or no token was trained) for "
                     f"{self.state.skipped_in_row} steps in a row up to step {self.state.step}; "
-                    "lower optimizer.learning_rate, lengthen schedule.warmup_fraction, or look at the data"
+                    "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
                 )
         del self.state.recent_losses[:-RECENT_STEPS]
         self.tally.history.clear()
@@ -332,6 +332,11 @@ class Trainer:
             stopped_rate=stopped_rate(records),
             world=self.world,
         )
+
+    def _save_interval(self) -> float:
+        """Seconds between checkpoints, stretched where saving is slow; 0 saves after every step."""
+        asked = self.job.checkpoint_every_seconds
+        return max(asked, self.save_cost / SAVING_SHARE) if asked > 0 else 0.0
 
     def _out_of_patience(self) -> bool:
         patience = self.job.patience

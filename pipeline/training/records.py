@@ -27,7 +27,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def rewind(path: Path, *, step: int) -> list[dict[str, Any]]:
-    """Keep only records up to `step`, the step of the checkpoint a run goes on from; return them."""
+    """Keep only records up to `step`, the checkpoint a run goes on from; return them."""
     kept = [record for record in read_records(path) if record["step"] <= step]
     write_text(path, "".join(_line(record) for record in kept))
     return kept

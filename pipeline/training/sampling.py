@@ -44,7 +44,7 @@ class Sampler:
         return None
 
     def write(self, when: str, *, step: int, seconds: float) -> list[dict[str, Any]]:
-        """Continue every prompt once; nothing when `when` is written already or there is no prompt."""
+        """Continue every prompt once; nothing when `when` is written already."""
         if when in self.written or not self.job.prompts:
             return []
         tokenizer = self.tokenizer
@@ -63,7 +63,7 @@ class Sampler:
         return records
 
     def _prompt_ids(self, prompt: str) -> list[int]:
-        """Text continues after bos; an answer follows its question's bos. Long prompts lose their start."""
+        """Text continues after bos, an answer after its question and bos; cut from the left."""
         ids = self.tokenizer.encode(prompt)
         room = max(1, self.job.context_length - self.job.sample_tokens - 1)
         ids = ids[-room:]

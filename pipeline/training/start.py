@@ -52,8 +52,8 @@ def resolve_start(config: PretrainConfig, *, vocab_size: int, root: Path) -> Sta
         )
     if config.context_length > found.model.context_length:
         raise ConfigError(
-            f"pretrain.context_length={config.context_length} exceeds the {found.model.context_length} "
-            "positions of pretrain.start's weights; lower it"
+            f"pretrain.context_length={config.context_length} exceeds the "
+            f"{found.model.context_length} positions of pretrain.start's weights; lower it"
         )
     if config.model is not None:
         _check_same(config.model, found.model)
@@ -76,8 +76,8 @@ def _find(start: AnyStart, root: Path) -> Start:
         files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
         if not files[0].is_file() or len(files) < 2:
             raise ConfigError(
-                f"pretrain.start.path={start.path} holds no config.json with *.safetensors beside it; "
-                "give the directory of a downloaded model"
+                f"pretrain.start.path={start.path} holds no config.json with *.safetensors beside "
+                "it; give the directory of a downloaded model"
             )
         content = digest({file.name: sha256_file(file) for file in files})
         model = model_config_from_dict(plain(_imported(directory).config))
@@ -86,8 +86,8 @@ def _find(start: AnyStart, root: Path) -> Start:
         )
     assert isinstance(start, Registered)
     raise ConfigError(
-        f"pretrain.start names the registered model {start.name}@{start.alias}, which is only known "
-        "to the tracking store; run through `mill run`, or give {kind: huggingface, path: ...}"
+        f"pretrain.start names the registered model {start.name}@{start.alias}, which only the "
+        "tracking store knows; run through `mill run`, or give {kind: huggingface, path: ...}"
     )
 
 

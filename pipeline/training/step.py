@@ -2,7 +2,7 @@
 
     B rows -> W processes -> micro-batches of b rows -> sum of nats / trained tokens of ALL B rows
 
-Nothing waits for the device here but an optimiser that cannot skip a step on its own (see `_apply`).
+Nothing waits for the device here, but an optimiser that cannot skip on its own (see `_apply`).
 """
 
 from collections.abc import Iterator

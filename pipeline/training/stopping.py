@@ -1,6 +1,6 @@
 """Asking a training run to save and end: SIGTERM, or a caller's own request.
 
-The loop looks at the flag after every step, saves a checkpoint and raises Preempted (exit code 143).
+The loop looks at the flag after every step, saves and raises Preempted (exit code 143).
 """
 
 import signal
@@ -32,7 +32,7 @@ def stop_requested() -> bool:
 
 @contextmanager
 def stopping_on_sigterm() -> Iterator[None]:
-    """SIGTERM asks for a stop inside this block; outside the main thread only `request_stop` does."""
+    """SIGTERM asks for a stop inside this block; off the main thread only `request_stop` does."""
     _requested.clear()
     if threading.current_thread() is not threading.main_thread():
         yield

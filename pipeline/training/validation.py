@@ -1,6 +1,6 @@
 """Validation loss on fixed rows, and the turning point after which it only rose.
 
-The loss counts exactly the trained targets: all tokens in pre-training, answer and eos in fine-tuning.
+The loss counts the trained targets: all tokens in pre-training, answer and eos in fine-tuning.
 """
 
 from collections.abc import Sequence

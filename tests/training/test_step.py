@@ -1,0 +1,132 @@
+"""One step is the same step however the batch is split, and a bad one changes nothing at all."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.architectures import GPT2Config
+from model.batch import Batch
+from model.optim import AdamWConfig, MuonConfig, build_optimizer
+from pipeline.training.devices import World
+from pipeline.training.step import Stepper
+from tests.training.worlds import MODEL
+
+ROWS, TIME = 6, 16
+
+
+def batch_with_unequal_answers() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, MODEL.vocab_size, (ROWS, TIME + 1), generator=generator)
+    mask = torch.zeros(ROWS, TIME)
+    for row in range(ROWS):
+        mask[row, 2 : 4 + 2 * row] = 1.0  # 2, 4, ... 12 trained tokens
+    segments = torch.ones(ROWS, TIME, dtype=torch.int64)
+    positions = torch.arange(TIME).expand(ROWS, TIME)
+    return Batch(ids[:, :-1], ids[:, 1:], mask, segments, positions)
+
+
+# RMSNorm keeps its statistics in float32; GPT-2's LayerNorm computes in what it is given.
+EXACT = GPT2Config(vocab_size=263, context_length=32, width=32, layers=2, heads=2)
+
+
+def stepper(micro_rows: int, *, double: bool = False, optimizer=None) -> Stepper:
+    model = (EXACT if double else MODEL).build(seed=3)
+    if double:
+        model.double()
+        model.compute_dtype = torch.float64
+    return Stepper(
+        model,
+        build_optimizer(model, optimizer or AdamWConfig()),
+        micro_rows=micro_rows,
+        grad_clip=1.0,
+        device=torch.device("cpu"),
+        world=World(),
+    )
+
+
+class ExactLoss(torch.nn.Module):
+    """The definition in float64; the chunked loss rounds its softmax to float32."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        logits = self.model(batch.inputs, batch.positions, batch.segment_ids)
+        nll = -logits.log_softmax(-1).gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+        return (nll * batch.loss_mask).sum()
+
+
+def gradients(
+    micro_rows: int, batch: Batch, *, exact: bool = True
+) -> tuple[float, list[torch.Tensor]]:
+    one = stepper(micro_rows, double=exact)
+    if exact:
+        one.loss = ExactLoss(one.loss.model)
+    loss = one.gradients(batch, trained_tokens=float(batch.loss_mask.sum()))
+    return float(loss), [p.grad for p in one.parameters]
+
+
+@pytest.mark.parametrize("micro_rows", [1, 2, 4, 5])
+def test_accumulated_gradient_equals_the_whole_batch(micro_rows):
+    batch = batch_with_unequal_answers()
+    whole_loss, whole = gradients(ROWS, batch)
+    loss, split = gradients(micro_rows, batch)
+    assert abs(loss - whole_loss) < 1e-10
+    assert max(float((a - b).abs().max()) for a, b in zip(whole, split, strict=True)) < 1e-10
+
+
+def test_split_changes_the_training_loss_by_rounding_only():
+    batch = batch_with_unequal_answers()
+    whole_loss, whole = gradients(ROWS, batch, exact=False)
+    for micro_rows in (1, 4):
+        loss, split = gradients(micro_rows, batch, exact=False)
+        assert abs(loss - whole_loss) < 1e-6
+        assert max(float((a - b).abs().max()) for a, b in zip(whole, split, strict=True)) < 1e-6
+
+
+def test_padding_length_changes_neither_loss_nor_gradient():
+    batch = batch_with_unequal_answers()
+    more = 5
+    pad = torch.zeros(ROWS, more, dtype=torch.int64)
+    padded = Batch(
+        torch.cat([batch.inputs, pad], 1), torch.cat([batch.targets, pad], 1),
+        torch.cat([batch.loss_mask, pad.float()], 1), torch.cat([batch.segment_ids, pad], 1),
+        torch.cat([batch.positions, pad], 1),
+    )  # fmt: skip
+    loss, grads = gradients(ROWS, batch)
+    padded_loss, padded_grads = gradients(ROWS, padded)
+    assert abs(loss - padded_loss) < 1e-10
+    assert max(float((a - b).abs().max()) for a, b in zip(grads, padded_grads, strict=True)) < 1e-10
+
+
+@pytest.mark.parametrize("optimizer", [AdamWConfig(), MuonConfig()])
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_non_finite_step_leaves_weights_and_moments_bitwise_untouched(optimizer, poison):
+    one = stepper(ROWS, optimizer=optimizer)
+    batch = batch_with_unequal_answers()
+    trained = float(batch.loss_mask.sum())
+    assert bool(one.step(batch, trained_tokens=trained).applied)
+    weights = [p.detach().clone() for p in one.parameters]
+    moments = {name: t.clone() for name, t in one.optimizer.state_tensors().items()}
+
+    poisoned = replace(batch, loss_mask=batch.loss_mask.clone())
+    poisoned.loss_mask[0, 2] = poison
+    assert not bool(one.step(poisoned, trained_tokens=trained).applied)
+
+    assert all(torch.equal(a, p) for a, p in zip(weights, one.parameters, strict=True))
+    after = one.optimizer.state_tensors()
+    assert after.keys() == moments.keys()
+    assert all(torch.equal(moments[name], after[name]) for name in moments)
+    assert bool(one.step(batch, trained_tokens=trained).applied)
+
+
+def test_gradient_norm_is_measured_before_clipping():
+    one = stepper(ROWS)
+    batch = batch_with_unequal_answers()
+    result = one.step(batch, trained_tokens=float(batch.loss_mask.sum()) / 100)  # loss * 100
+    clipped = torch.nn.utils.get_total_norm([p.grad for p in one.parameters])
+    assert float(result.grad_norm) > 10.0
+    assert abs(float(clipped) - 1.0) < 1e-3

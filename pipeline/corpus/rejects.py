@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.document import DOCUMENT_SCHEMA, TextBatch, iter_batches
 from pipeline.corpus.filters.base import Filter
 from pipeline.corpus.filters.judging import Verdicts, judge_all
+from pipeline.store.errors import ConfigError
 
 DOCUMENTS = "documents.arrow"
 REJECTED = "rejected.arrow"
@@ -43,9 +44,9 @@ def rejected_table(batch: TextBatch, verdicts: Verdicts) -> pa.Table:
 def measures_table(
     batch: TextBatch, verdicts: Verdicts, columns: Mapping[str, npt.NDArray[Any]]
 ) -> pa.Table:
-    """One row per judged document."""
+    """One row per judged document; `reason` is null for kept ones."""
     table = {"doc_id": batch.table.column("doc_id"), "source": batch.table.column("source")}
-    table["reason"] = pa.array(verdicts.reasons, pa.string())
+    table["reason"] = pa.array([reason or None for reason in verdicts.reasons], pa.string())
     return pa.table(table | {name: pa.array(values) for name, values in columns.items()})
 
 
@@ -61,6 +62,13 @@ def rejudge(part: Path, filters: Sequence[Filter]) -> Verdicts:
     """
     table = pq.read_table(part / MEASURES)
     columns = {name: table.column(name).to_numpy() for name in table.column_names if "." in name}
+    known = {name.split(".")[0] for name in columns}
+    unknown = [member.name for member in filters if member.name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{part} holds no measures of the filter {unknown[0]!r}, only of {sorted(known)}; "
+            "run clean with that filter once"
+        )
     verdicts = judge_all(filters, columns, table.num_rows)
     empty = [reason == EMPTY for reason in table.column("reason").to_pylist()]
     return with_empty(verdicts, np.array(empty, np.bool_))

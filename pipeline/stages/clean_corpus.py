@@ -18,7 +18,12 @@ from pipeline.corpus.cleaned import removed_name
 from pipeline.corpus.cleaning import SIGNATURES, PartConfig, PartJob, clean_part
 from pipeline.corpus.dedup.comparison import load_comparison
 from pipeline.corpus.dedup.held_out import share_seen
-from pipeline.corpus.dedup.removal import decide_removals
+from pipeline.corpus.dedup.removal import (
+    HELD_OUT_COVERED,
+    HELD_OUT_NEAR_DUPLICATE,
+    HELD_OUT_OVERLAP,
+    decide_removals,
+)
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
 from pipeline.corpus.filters import AlphabetFilter, AnyFilter, LengthFilter, RepetitionFilter
 from pipeline.corpus.funnel import Funnel, tally_part
@@ -34,6 +39,8 @@ from pipeline.store.runtime import Runtime
 
 STAGE = "clean"
 STAGE_VERSION = 1
+LEAKED = (HELD_OUT_OVERLAP, HELD_OUT_COVERED, HELD_OUT_NEAR_DUPLICATE)
+MUCH_LEAKED = 0.2  # guess; documentation that repeats itself heavily loses 0.06
 
 
 class CleanConfig(BaseModel):
@@ -170,6 +177,14 @@ def _check(funnel: Funnel, runtime: Runtime) -> None:
             "loosen the named bounds in clean.filters, clean.dedup or clean.decontamination, "
             "hold out less (eval_set.max_bytes), or add sources"
         )
+    leaked = sum(count for reason, count in total.dropped.items() if reason in LEAKED)
+    if leaked > MUCH_LEAKED * total.documents_read:
+        message = (
+            f"{leaked} of {total.documents_read} documents were dropped for resembling held-out "
+            f"text ({total.leading_reasons()}); if boilerplate is the cause, raise "
+            "clean.decontamination.max_overlap and max_covered"
+        )
+        runtime.progress.event("warning", {"message": message})
     for source, tally in funnel.by_source.items():
         if tally.documents_kept == 0:
             message = (

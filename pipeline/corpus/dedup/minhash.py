@@ -15,6 +15,7 @@ from pipeline.corpus.ngrams import gram_hashes
 from pipeline.corpus.words import I64, WordTable, mix
 
 U32 = npt.NDArray[np.uint32]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's step
 _BLOCK = 1 << 16  # shingles per pass: the scratch array stays in the processor's cache
 
 
@@ -53,9 +54,10 @@ def shingles_of(words: WordTable, *, shingle_words: int) -> Shingles:
 
 def permutations(count: int, *, seed: int) -> tuple[U32, U32]:
     """`count` random bijections x -> a * x + b of the 32-bit integers: ((count,) odd a, b)."""
-    rng = np.random.default_rng(seed)
-    factors = rng.integers(0, 1 << 32, count, dtype=np.uint32) | np.uint32(1)
-    return factors, rng.integers(0, 1 << 32, count, dtype=np.uint32)
+    # splitmix64 rather than numpy's generator, whose stream may change between versions.
+    state = np.uint64(seed) + _GOLDEN * np.arange(1, 2 * count + 1, dtype=np.uint64)
+    values = (mix(state) >> np.uint64(32)).astype(np.uint32)
+    return values[:count] | np.uint32(1), values[count:]
 
 
 def signatures_of(shingles: Shingles, *, size: int, seed: int) -> U32:

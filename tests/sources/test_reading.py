@@ -211,3 +211,14 @@ def test_worker_module_loads_nothing_heavy():
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_part_that_a_killed_run_left_unfinished_is_built_anew(folder, read):
+    first = read(source(folder))
+    part = first.parts[1]
+    (part.path / "manifest.json").unlink()
+    part.documents_path.write_bytes(b"half a file")
+    (part.path / "leftover").write_text("x")
+    second = read(source(folder))
+    assert second.documents == first.documents
+    assert not (part.path / "leftover").exists()

@@ -56,6 +56,8 @@ class NgramModel:
         probability = np.full(len(tokens), 1.0 / self.vocab_size)
         context = np.zeros(len(tokens), np.int64)  # the empty context is row 0
         for k, level in enumerate(self.levels, start=1):
+            if not len(level.keys):
+                break  # pruned away, and with it every longer n-gram
             keys = context * self.vocab_size + tokens
             row, found = _rows(level.keys, keys)
             known = context >= 0

@@ -38,6 +38,7 @@ p.bad { border-color: var(--bad); background: var(--bad-wash); }
 .figure .label, .figure .detail { font-size: .8rem; color: var(--quiet); overflow-wrap: anywhere; }
 .figure .value { font-size: 1.45rem; font-weight: 650; line-height: 1.3;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.figure .value.long { font-size: 1.05rem; line-height: 1.85; }
 .figure.good .value { color: var(--good); }
 .figure.bad .value { color: var(--bad); }
 table.narrow { width: auto; min-width: min(30rem, 100%); }
@@ -50,8 +51,7 @@ td:first-child:not(:last-child) { white-space: nowrap; }
 td.wide { min-width: 14rem; color: var(--quiet); font-size: .84rem; overflow-wrap: anywhere; }
 th.right, td.right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong td { font-weight: 650; }
-tr.strong td:first-child:not(:last-child) { white-space: nowrap; }
-td.wide { font-weight: 400; }
+tr.strong td.wide { font-weight: 400; }
 td.code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: .82rem; overflow-wrap: anywhere; }
 caption { caption-side: bottom; text-align: left; color: var(--quiet); font-size: .82rem;
@@ -126,12 +126,13 @@ MACROS = """
 <div class="figures">
 {% for figure in block.figures %}
 <div class="figure {{ figure.tone }}"><div class="label">{{ figure.label|visible }}</div>
-<div class="value">{{ figure.value|visible }}</div>
+<div class="value{{ ' long' if figure.value|length > 10 }}">{{ figure.value|visible }}</div>
 <div class="detail">{{ figure.detail|visible }}</div></div>
 {% endfor %}
 </div>
 {% elif kind == "Table" %}
-<div class="scroll"><table{% if block.columns|length < 4 and not block.code %} class="narrow"{% endif %}>
+<div class="scroll">
+<table{% if block.columns|length < 4 and not block.code %} class="narrow"{% endif %}>
 {% if block.caption %}<caption>{{ block.caption|visible }}</caption>{% endif %}
 {% if block.columns|select|list %}
 <thead><tr>{% for name in block.columns %}

@@ -115,7 +115,7 @@ def baselines_section(run: RunFacts) -> Section | None:
             right=frozenset({1, 2, 3, 4, 5}),
             strong=frozenset(i for i, row in enumerate(rows) if row["is_model"]),
             caption="Primed: after the training text. Size: of the parameters; of the n-gram file; "
-            "for a primed compressor, of the training text in its own code: it must read that first.",
+            "for a primed compressor, of the training text in its own code, which it reads first.",
         )
     )  # fmt: skip
     return Section("baselines", "What the model must beat", tuple(blocks))

@@ -15,7 +15,16 @@ MAX_SAMPLE_PROMPTS = 6
 
 
 def report_sections(run: RunFacts) -> list[Section]:
-    """Every section there is something to say in."""
+    """Every section there is something to say in; made once per run, pictures take a second."""
+    # A cached_property by hand: RunFacts lies below this module and cannot name it.
+    cache = run.__dict__
+    if "_sections" not in cache:
+        cache["_sections"] = _make_sections(run)
+    sections: list[Section] = cache["_sections"]
+    return sections
+
+
+def _make_sections(run: RunFacts) -> list[Section]:
     makers = (
         headline_section, corpus_section, tokens_section, learning_section, samples_section,
         baselines_section, answers_section, registry_section, stages_section, provenance_section,

@@ -21,6 +21,7 @@ from pipeline.store.errors import ConfigError
 
 PADDING = 3  # positions of padding shown, where the context leaves room
 TOP = 5
+SPACE = "\N{OPEN BOX}"
 
 
 class TraceTokenizer(Protocol):
@@ -214,7 +215,8 @@ def _positions(
     )  # fmt: skip
     return tuple(
         Position(
-            t, i, shown(tokenizer, i), target, shown(tokenizer, target), counted, math.exp(-cost), cost,
+            t, i, shown(tokenizer, i), target, shown(tokenizer, target), counted,
+            math.exp(-cost), cost,
             tuple(Guess(shown(tokenizer, g), p) for g, p in zip(guesses, chances, strict=True)),
         )
         for t, (i, target, counted, cost, chances, guesses) in enumerate(rows)
@@ -248,6 +250,7 @@ def _watching(model: LanguageModel) -> Iterator[list[Shape]]:
 
 
 def shown(tokenizer: TraceTokenizer, token: int) -> str:
-    """A token on one line: a space stays one, what cannot be seen is escaped."""
+    """A token on one line: a space is drawn, everything else that cannot be seen is escaped."""
     text = tokenizer.token_bytes(token).decode("utf-8", "backslashreplace")
+    text = text.replace(" ", SPACE)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -37,7 +37,8 @@ tr.unscored td { color: var(--quiet); }
 .bar { display: inline-block; height: .55rem; border-radius: 3px; background: var(--accent);
   vertical-align: baseline; min-width: 1px; }
 tr.unscored .bar { background: var(--line); }
-.guess { white-space: pre; font-size: .8rem; color: var(--quiet); margin-right: .8rem; }
+.guess { display: inline-block; white-space: pre; font-size: .8rem; color: var(--quiet);
+  margin-right: .8rem; }
 .guess b { color: var(--ink); font-family: ui-monospace, Menlo, Consolas, monospace; }
 .steps { display: grid; gap: .4rem; margin: 1rem 0; }
 .step { display: grid; grid-template-columns: 7rem 9rem 1fr; gap: 1rem; align-items: baseline; }
@@ -107,8 +108,8 @@ predicts the token at t + 1. Where the mask is 0 the prediction does not count.<
 {% set y = loop.index0 * cell + 12 %}
 {% set readable = row|select|list|length %}
 <text x="14" y="{{ y + cell * 0.75 }}" text-anchor="end">{{ loop.index0 }}</text>
-<rect class="off" x="20" y="{{ y }}" width="{{ side - 1 }}" height="{{ cell - 1 }}"></rect>
-<rect class="on" x="20" y="{{ y }}" width="{{ readable * cell - 1 }}" height="{{ cell - 1 }}"></rect>
+<rect class="off" x="20" y="{{ y }}" width="{{ side - 1 }}" height="{{ cell - 1 }}"/>
+<rect class="on" x="20" y="{{ y }}" width="{{ readable * cell - 1 }}" height="{{ cell - 1 }}"/>
 {% endfor %}
 </svg>
 </section>
@@ -125,7 +126,7 @@ perplexity = exp({{ "%.4f"|format(trace.loss) }}) = <b>{{ "%.2f"|format(trace.pe
 )
 
 
-def trace_html(trace: Trace) -> str:
+def render_trace_html(trace: Trace) -> str:
     """The page as text; encode it as UTF-8."""
     most = max((row.nats for row in trace.positions if row.mask), default=1.0) or 1.0
     side = len(trace.may_attend) * _CELL
@@ -135,7 +136,7 @@ def trace_html(trace: Trace) -> str:
 
 def write_trace(trace: Trace, path: Path) -> None:
     """Write the page to `path`, atomically."""
-    write_text(path, trace_html(trace))
+    write_text(path, render_trace_html(trace))
 
 
 @cache

@@ -1,5 +1,7 @@
 """A trace on the terminal."""
 
+from typing import Literal
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -7,6 +9,7 @@ from rich.text import Text
 from pipeline.reports.trace import Trace
 
 _MAX_MASK = 40  # positions; a larger picture fits no screen
+_TOP = 2  # guesses; the page shows all of them
 
 
 def print_trace(trace: Trace, console: Console | None = None) -> None:
@@ -55,14 +58,13 @@ def _tokens(trace: Trace) -> Text:
 
 
 def _positions(trace: Trace) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("t", "input", "", "target", "", "mask", "p", "nats"):
-        table.add_column(
-            name, justify="right" if name in ("t", "", "mask", "p", "nats") else "left"
-        )
-    table.add_column("likeliest", ratio=1, overflow="ellipsis", no_wrap=True)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for name in ("t", "input", "id", "target", "id", "mask", "p", "nats"):
+        justify: Literal["left", "right"] = "left" if name in ("input", "target") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    table.add_column("likeliest")
     for row in trace.positions:
-        guesses = "  ".join(f"{guess.token!r} {guess.probability:.2f}" for guess in row.top)
+        guesses = "  ".join(f"{guess.token} {guess.probability:.2f}" for guess in row.top[:_TOP])
         table.add_row(
             str(row.index), Text(row.input_token), str(row.input_id), Text(row.target_token),
             str(row.target_id), str(row.mask), f"{row.probability:.4f}", f"{row.nats:.3f}",

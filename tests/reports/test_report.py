@@ -1,0 +1,212 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from pipeline.reports.blocks import visible
+from pipeline.reports.curves import DARK, funnel_png, loss_curve_png
+from pipeline.reports.facts import RunFacts
+from pipeline.reports.html import render_html
+from pipeline.reports.markdown import escaped, fenced, render_markdown
+from pipeline.reports.report import report_markdown, write_report
+from pipeline.reports.sections import report_sections
+from pipeline.reports.tables import evaluation_rows, funnel_rows
+from pipeline.reports.terminal import print_summary
+from pipeline.store.errors import ArtifactError, ConfigError
+from tests.reports.world import losing, make_checkpoint, write_lines
+
+SECTIONS = [
+    "headline", "corpus", "tokens", "learning", "samples", "baselines", "answers", "registry",
+    "stages", "provenance",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def written(world, tmp_path_factory):
+    return write_report(world.run, root=tmp_path_factory.mktemp("written"))
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page(written.html.read_text("utf-8"))
+
+
+def test_a_full_run_has_every_section(world):
+    assert [section.anchor for section in report_sections(world.run)] == SECTIONS
+
+
+def test_the_report_is_two_texts_and_three_pictures(written):
+    names = {path.name for path in written.directory.iterdir()}
+    assert names == {"report.md", "report.html", "curve.png", "funnel.png", "bpb.png"}
+    for picture in written.pictures:
+        assert Image.open(picture).width >= 800
+
+
+def test_markdown_names_its_pictures_and_what_the_run_found(written):
+    text = written.markdown.read_text("utf-8")
+    assert {"curve.png", "funnel.png", "bpb.png"} == set(re.findall(r"\]\((\w+\.png)\)", text))
+    for part in (
+        "near\\_duplicate",
+        "5-gram, model's size",
+        "untrained",
+        "60 s",
+        "重复",
+        "champion",
+    ):
+        assert part in text
+
+
+def test_the_page_says_all_of_it_without_script_or_request(page):
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "iframe", "object", "embed", "link", "form", "b"}
+    for tag, attributes in page.tags:
+        for name in ("src", "srcset", "href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/png;base64,", "#")), (tag, value)
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_corpus_text_is_shown_as_text(page):
+    assert "<script>alert('held out')</script>" in page.text
+    assert "<script>alert(1)</script>" in page.text
+    assert "<b>web</b>" in page.text
+    assert "返回文件列表。" in page.text
+
+
+def test_every_link_on_the_page_has_a_target(page):
+    anchors = {a["id"] for _, a in page.tags if a.get("id")}
+    links = {a["href"][1:] for tag, a in page.tags if tag == "a"}
+    assert links and links == anchors
+
+
+def test_control_and_direction_characters_become_visible():
+    assert visible("a\u202eb\x00\n\ud800") == "a<U+202E>b\u2400\n\ufffd"
+
+
+def test_markdown_text_cannot_become_markup():
+    assert escaped("a|b\n# <b>*x*</b> [y](z)") == r"a\|b \# \<b\>\*x\*\</b\> \[y\](z)"
+    assert fenced("``` ````").startswith("`````text\n")
+
+
+def test_prefect_gets_one_text_with_pictures_inside(world):
+    text = report_markdown(world.run)
+    assert text.count("](data:image/png;base64,") == 3
+    assert not re.search(r"\]\(\w+\.png\)", text)
+
+
+def test_a_corpus_run_is_reported_without_the_rest(world, tmp_path):
+    run = RunFacts(
+        run_id="corpus-1", name="corpus", eval_set=world.run.eval_set, corpus=world.run.corpus
+    )
+    assert [s.anchor for s in report_sections(run)] == ["headline", "corpus", "provenance"]
+    assert write_report(run, root=tmp_path).html.is_file()
+
+
+def test_an_empty_run_is_still_a_page(tmp_path):
+    paths = write_report(RunFacts(run_id="nothing"), root=tmp_path)
+    assert "nothing" in paths.html.read_text("utf-8")
+    assert paths.pictures == ()
+
+
+@pytest.mark.parametrize(
+    "missing", [("tuned_eval", "base"), ("base_eval", "tuned", "corpus"), ("baselines",)]
+)
+def test_missing_artifacts_leave_a_report_of_the_rest(world, tmp_path, missing):
+    run = replace(world.run, **dict.fromkeys(missing))
+    assert write_report(run, root=tmp_path).html.is_file()
+
+
+def test_a_run_id_that_leaves_the_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="run_id"):
+        write_report(RunFacts(run_id="../up"), root=tmp_path)
+
+
+def test_a_model_worse_than_the_ngram_is_said_to_lose(world):
+    section = next(s for s in report_sections(losing(world)) if s.anchor == "baselines")
+    verdicts = [block for block in section.blocks if getattr(block, "tone", "") == "bad"]
+    assert len(verdicts) == 2 and "LOSES TO the 5-gram of its own size" in verdicts[0].text
+
+
+def test_a_better_model_is_said_to_win(winning_world):
+    section = next(s for s in report_sections(winning_world.run) if s.anchor == "baselines")
+    verdicts = [block for block in section.blocks if getattr(block, "tone", "") == "good"]
+    assert "beats the 5-gram of its own size" in verdicts[0].text
+    assert any("fewer bits than every baseline" in verdict.text for verdict in verdicts)
+
+
+def test_tuned_minus_base_comes_with_its_interval(world):
+    section = next(s for s in report_sections(world.run) if s.anchor == "answers")
+    text = section.blocks[0].text
+    gain, low, high = (float(x) for x in re.findall(r"[+−]\d+\.\d", text.replace("−", "-")))
+    assert low < gain < high and gain == pytest.approx(50.0)
+
+
+def test_the_terminal_summary_fits_eighty_columns(world, written):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    print_summary(world.run, written, console)
+    text = console.export_text()
+    assert all(len(line) <= 80 for line in text.splitlines() if "report.html" not in line)
+    for part in ("read", "base model", "untrained", "pydocs", "load_model"):
+        assert part in text
+
+
+def test_funnel_rows_add_up_to_what_was_read(world):
+    rows = funnel_rows(world.run.corpus)
+    assert rows[0]["step"] == "read" and rows[-1]["step"] == "kept"
+    assert sum(row["documents"] for row in rows[:-1]) == rows[-1]["documents"]
+
+
+def test_evaluation_rows_hold_bits_and_exact_match(world):
+    rows = {row["measure"]: row for row in evaluation_rows(world.run.base_eval)}
+    assert (
+        rows["bits per byte"]["interval"] and rows["exact match, parameters"]["value"] == "30.0 %"
+    )
+
+
+def test_the_turning_point_is_drawn_only_where_validation_turned(world):
+    assert loss_curve_png(world.run.base) != loss_curve_png(world.run.tuned)
+    assert loss_curve_png(world.run.base) == loss_curve_png(world.run.base)
+
+
+def test_a_checkpoint_without_a_curve_still_gives_a_picture(tmp_path):
+    checkpoint = make_checkpoint(tmp_path, "pretrain", turned=False)
+    write_lines(checkpoint.path / "curve.jsonl", [])
+    assert loss_curve_png(checkpoint).startswith(b"\x89PNG")
+
+
+def test_a_damaged_curve_is_named(tmp_path):
+    checkpoint = make_checkpoint(tmp_path, "pretrain", turned=False)
+    (checkpoint.path / "curve.jsonl").write_text('{"step": 1}\n{"st\n')
+    with pytest.raises(ArtifactError, match="line 2"):
+        loss_curve_png(checkpoint)
+
+
+def test_labels_in_any_script_and_with_dollars_are_drawn():
+    rows = [{"step": "读取 $x^2$ \\frac", "documents": 3}, {"step": "kept", "documents": 3}]
+    assert funnel_png(rows, DARK).startswith(b"\x89PNG")
+
+
+def test_titles_are_escaped_in_both_forms():
+    assert "<i>" not in render_html("<i>", "<i>", []).split("<body>")[1]
+    assert "<i>" not in render_markdown("<i>", "<i>", [], embed_pictures=False).replace(
+        "\\<i\\>", ""
+    )

@@ -34,6 +34,7 @@ from pipeline.tokens.tokenizer import Tokenizer
 VERSION = 1
 PART_VERSION = 1
 PART_STAGE = "tokenize_part"
+INLINE_BYTES = 16 << 20  # less text is encoded sooner than worker processes have started
 _STAGING = "staging"
 
 
@@ -126,13 +127,16 @@ def _encode(
             sized.append((int(sizes[start:stop].sum()), job))
     # The largest first, so that no worker is left alone with one at the end.
     jobs = [job for _, job in sorted(sized, key=lambda item: -item[0])]
-    if jobs:
-        run_jobs(
-            runtime,
-            encode_slice,
-            jobs,
-            done=lambda done, total: runtime.progress.advance(done, total, "shards"),
-        )
+
+    def tell(done: int, total: int) -> None:
+        runtime.progress.advance(done, total, "shards")
+
+    if sum(size for size, _ in sized) > INLINE_BYTES:
+        run_jobs(runtime, encode_slice, jobs, done=tell)
+    else:
+        for done, job in enumerate(jobs, start=1):
+            encode_slice(job)
+            tell(done, len(jobs))
 
 
 def _seal(parts: list[_Part], *, root: Path, runtime: Runtime) -> list[dict[str, Any]]:

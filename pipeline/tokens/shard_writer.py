@@ -3,7 +3,9 @@
 The format is described in pipeline/tokens/shards.py. Equal documents and tokenizer: equal bytes.
 """
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.store.errors import DataError
-from pipeline.store.files import replacing
 from pipeline.tokens.shards import batch_crc32, shard_schema, token_dtype
 from pipeline.tokens.tokenizer import Tokenizer
 
@@ -30,7 +31,10 @@ class TokenRow(NamedTuple):
 
 
 def write_shard(path: Path, rows: Sequence[TokenRow], tokenizer: Tokenizer) -> int:
-    """Write `rows` as `[bos] + ids + [eos]`, atomically, uncompressed; return their tokens."""
+    """Write `rows` as `[bos] + ids + [eos]`, atomically, uncompressed; return their tokens.
+
+    The content is made durable, the folder's entry is not: the manifest that names it does that.
+    """
     schema = shard_schema(tokenizer.vocab_size)
     batches = [_record_batch(group, tokenizer, schema) for group in _groups(rows)]
     counts = [(len(b), len(b.column("tokens").values), batch_crc32(b)) for b in batches]
@@ -46,12 +50,26 @@ def write_shard(path: Path, rows: Sequence[TokenRow], tokenizer: Tokenizer) -> i
         "batches": json.dumps(counts),
     }
     options = pa.ipc.IpcWriteOptions(compression=None, metadata_version=pa.ipc.MetadataVersion.V5)
-    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-        stamped = schema.with_metadata(metadata)
+    stamped = schema.with_metadata(metadata)
+    with _replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
         with pa.ipc.new_file(sink, stamped, options=options) as writer:
             for batch in batches:
                 writer.write_batch(batch)
     return tokens
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Like `store.files.replacing` without flushing the folder, which costs as much as the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _groups(rows: Sequence[TokenRow]) -> Iterator[Sequence[TokenRow]]:

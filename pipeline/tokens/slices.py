@@ -6,6 +6,8 @@ many workers there are. The facts file is written last: where it lies, the slice
 
 import functools
 import hashlib
+import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.cleaned import KeptPart, iter_kept
-from pipeline.store.files import read_json, write_json
 from pipeline.tokens.shard_writer import TokenRow, write_shard
 from pipeline.tokens.shards import Split
 from pipeline.tokens.tokenizer import Tokenizer
@@ -104,15 +105,20 @@ def encode_slice(job: SliceJob) -> dict[str, Any]:
         facts[f"{split}_tokens"] = tokens
         facts[f"{split}_documents"] = len(rows[split])
         facts[f"{split}_bytes"] = sizes[split]
-    write_json(job.facts_path, facts)
+    # Not flushed: after a power cut an unreadable facts file only means the slice is done again.
+    temporary = job.facts_path.with_name(f".{job.facts_path.name}.tmp-{os.getpid()}")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(json.dumps(facts))
+    os.replace(temporary, job.facts_path)
     return facts
 
 
 def _done(job: SliceJob) -> dict[str, Any] | None:
     """Counts of a slice finished before; None if a shard is missing (moved on, then lost)."""
-    if not job.facts_path.is_file():
+    try:
+        facts: dict[str, Any] = json.loads(job.facts_path.read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    facts: dict[str, Any] = read_json(job.facts_path)
     expected = [split for split in SPLITS if facts[f"{split}_documents"]]
     return facts if all(job.shard_path(split).is_file() for split in expected) else None
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts import CleanedCorpus, TrainedTokenizer
+from pipeline.stages import tokenize_corpus as tokenize_stage
 from pipeline.stages.tokenize_corpus import TokenizeConfig, tokenize_corpus
 from pipeline.store.errors import ArtifactError, DataError
 from pipeline.store.manifest import is_finished
@@ -38,7 +39,10 @@ def under(root, new_root, corpus, artifact):
     )
 
 
-def test_two_workers_write_the_same_bytes_as_one(root, corpus, artifact, shards, tmp_path):
+def test_two_workers_write_the_same_bytes_as_one(
+    root, corpus, artifact, shards, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tokenize_stage, "INLINE_BYTES", 0)
     inputs = under(root, tmp_path, corpus, artifact)
     again = tokenize_corpus(SHARDS, *inputs, root=tmp_path, runtime=Runtime(workers=2))
     assert again.fingerprint == shards.fingerprint
@@ -138,6 +142,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from pipeline.artifacts import CleanedCorpus, TrainedTokenizer
+from pipeline.stages import tokenize_corpus as tokenize_stage
 from pipeline.stages.tokenize_corpus import TokenizeConfig, tokenize_corpus
 from pipeline.store.runtime import Runtime
 root, corpus, tokenizer = map(Path, sys.argv[1:])

@@ -72,6 +72,8 @@ class Registry:
         self._root = root
         self.uri = store.uri
         self._ledger = Ledger(root, store.uri)
+        self.restored: tuple[str, ...] = ()
+        """What opening it brought back."""
 
     def find(self, name: str, fingerprint: str) -> Version | None:
         """The version made from the export `fingerprint`."""
@@ -239,9 +241,10 @@ def opened(root: Path, tracking: TrackingConfig | None = None) -> Iterator[Regis
         waiting=lambda holder: logger.warning("waiting for the registry, held by %s", holder),
     ):
         registry = Registry(store, root)
-        restored = registry.restore()
-        if restored:
-            logger.warning("the registry was empty; registered again: %s", ", ".join(restored))
+        registry.restored = tuple(registry.restore())
+        if registry.restored:
+            names = ", ".join(registry.restored)
+            logger.warning("the registry had lost models; registered again: %s", names)
         yield registry
 
 

@@ -5,7 +5,6 @@
 Each run directory is locked while it is sent, so a run still alive is left to its own mirror.
 """
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ from pathlib import Path
 
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json
-from pipeline.tracking.config import default_uri
+from pipeline.tracking.config import TrackingConfig, default_uri
 from pipeline.tracking.journal import FileJournal, read_all
+from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.registry import opened
 from pipeline.tracking.run import claim
 from pipeline.tracking.shipping import RunShipper
 from pipeline.tracking.store import UNAVAILABLE, open_store
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class SyncReport:
     """Runs left to the process that is still writing them."""
     damaged: tuple[str, ...]
     """Run directories whose description cannot be read."""
+    restored: tuple[str, ...] = ()
+    """Registered versions a lost registry got back, `NAME/3`."""
 
 
 def sync(root: Path, tracking_uri: str | None = None) -> SyncReport:
@@ -66,7 +67,28 @@ def sync(root: Path, tracking_uri: str | None = None) -> SyncReport:
                     f"{runs} runs were brought up to date; start the server and sync again"
                 ) from error
             runs += 1
-    return SyncReport(runs, records, alive, tuple(damaged))
+    return SyncReport(runs, records, alive, tuple(damaged), _restored(root, uri))
+
+
+def rebuild(root: Path) -> SyncReport:
+    """Fill the store under `root` again after its database was deleted or the tree was moved.
+
+    Runs come from the journals, registered versions and aliases from the ledger and the exports.
+    The same as `sync`, under the name of what it is for: what is there already is left alone.
+    """
+    return sync(root)
+
+
+def _restored(root: Path, uri: str) -> tuple[str, ...]:
+    if not Ledger(root, uri).state().versions:
+        return ()
+    try:
+        with opened(
+            root, TrackingConfig(uri=uri if uri != default_uri(root) else None)
+        ) as registry:
+            return registry.restored
+    except UNAVAILABLE as error:
+        raise ArtifactError(f"the registry at {uri} cannot be reached: {error}") from error
 
 
 def close_abandoned(directory: Path) -> None:

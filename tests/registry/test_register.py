@@ -1,0 +1,221 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import EvalReport, ExportedModel
+from pipeline.stages.register import (
+    Registration,
+    RegistryConfig,
+    register,
+    register_pending,
+)
+from pipeline.store.errors import ArtifactError, ConfigError, NotBuilt
+from pipeline.store.runtime import Runtime
+from pipeline.tracking.config import TrackingConfig, default_uri
+from pipeline.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    model_directory,
+    opened,
+    promote,
+    rollback,
+)
+from pipeline.tracking.sync import rebuild
+from tests.registry.worlds import RUNTIME, World
+from tests.tracking.databases import migrated_database
+
+BASE = "gristmill-base"
+
+
+def shelve(world: World, bits: float, seed: int = 0, eval_set: str = "held-out") -> Registration:
+    """Register a base model that scores `bits`."""
+    checkpoint, frozen = world.base(seed), world.eval_set(eval_set)
+    report = world.report(checkpoint, frozen, bits=bits)
+    exported = world.exported(checkpoint, report)
+    return register(RegistryConfig(), exported, report, frozen, root=world.root, runtime=RUNTIME)
+
+
+def at(world: World, alias: str, name: str = BASE) -> Version | None:
+    with opened(world.root) as registry:
+        return registry.at(name, alias)
+
+
+def number(version: Version | None) -> int | None:
+    return None if version is None else version.number
+
+
+def test_registering_twice_makes_one_version(world: World) -> None:
+    first, second = shelve(world, 1.5), shelve(world, 1.5)
+    assert first == second
+    assert (first.version, first.promoted) == (1, True)
+    assert set(first.aliases) == {CHALLENGER, CHAMPION}
+    assert default_uri(world.root) in first.one_liner
+
+
+def test_gate_promotes_the_first_refuses_the_worse_and_promotes_the_better(world: World) -> None:
+    shelve(world, 1.5)
+    worse = shelve(world, 1.6, seed=1)
+    assert (worse.promoted, worse.aliases) == (False, (CHALLENGER,))
+    assert "not better" in worse.reason
+    assert number(at(world, CHAMPION)) == 1
+    better = shelve(world, 1.4, seed=2)
+    assert better.promoted
+    versions = {alias: number(at(world, alias)) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
+    assert versions == {CHAMPION: 3, CHALLENGER: 3, PREVIOUS: 1}
+    champion = at(world, CHAMPION)
+    assert champion is not None
+    assert champion.tags["gristmill.gate_reason"] == better.reason
+
+
+def test_another_eval_set_never_promotes_silently(world: World) -> None:
+    shelve(world, 1.5)
+    other = shelve(world, 0.5, seed=1, eval_set="other")
+    assert not other.promoted
+    assert "no report on eval_set@" in other.reason
+
+
+def test_champion_is_measured_on_the_new_eval_set_when_the_flow_can(world: World) -> None:
+    shelve(world, 1.5)
+    asked: list[ExportedModel] = []
+
+    def evaluate_champion(exported: ExportedModel) -> EvalReport:
+        asked.append(exported)
+        return world.report(world.base(), world.eval_set("third"), bits=1.7)
+
+    checkpoint, frozen = world.base(1), world.eval_set("third")
+    report = world.report(checkpoint, frozen, bits=1.2)
+    done = register(
+        RegistryConfig(), world.exported(checkpoint, report), report, frozen, root=world.root,
+        runtime=RUNTIME, evaluate_champion=evaluate_champion,
+    )  # fmt: skip
+    assert done.promoted
+    assert [exported.facts["checkpoint"] for exported in asked] == [world.base().ref]
+
+
+def test_tuned_model_is_held_to_its_own_base(world: World) -> None:
+    eval_set, base = world.eval_set(), world.base()
+    world.report(base, eval_set, bits=1.5)
+    results = []
+    for seed, bits, loss in ((100, 1.55, 2.0), (101, 1.9, 1.0), (102, 1.6, 1.5)):
+        tuned = world.tuned(base, seed=seed)
+        report = world.report(tuned, eval_set, bits=bits, response_loss=loss)
+        exported = world.exported(tuned, report)
+        results.append(
+            register(RegistryConfig(), exported, report, eval_set, root=world.root, runtime=RUNTIME)
+        )
+    assert [done.promoted for done in results] == [True, False, True]
+    assert "forgot too much" in results[1].reason
+    assert results[0].name == "gristmill"
+
+
+def test_rollback_brings_the_previous_back_and_the_gate_respects_it(world: World) -> None:
+    shelve(world, 1.5)
+    shelve(world, 1.4, seed=2)
+    assert rollback(world.root, BASE).number == 1
+    assert number(at(world, CHAMPION)) == 1
+    again = shelve(world, 1.4, seed=2)
+    assert not again.promoted
+    assert "rolled back by hand" in again.reason
+    with pytest.raises(ArtifactError, match="no previous champion"):
+        rollback(world.root, BASE)
+    assert promote(world.root, BASE, 2).number == 2
+    assert number(at(world, CHAMPION)) == 2
+
+
+def test_promoting_what_is_not_there_is_refused(world: World) -> None:
+    shelve(world, 1.5)
+    with pytest.raises(ConfigError, match="no version 7"):
+        promote(world.root, BASE, 7)
+    with pytest.raises(ConfigError, match="no alias nobody"):
+        model_directory(f"models:/{BASE}@nobody", root=world.root)
+
+
+def test_deleted_database_gets_its_versions_and_champion_back(world: World, tmp_path: Path) -> None:
+    shelve(world, 1.5)
+    shelve(world, 1.6, seed=1)
+    before = at(world, CHAMPION)
+    # Elsewhere, because this process keeps the old database open.
+    other = World(tmp_path / "moved")
+    shutil.copytree(
+        world.root, other.root, ignore=shutil.ignore_patterns("mlflow.*", "mlartifacts")
+    )
+    shutil.copyfile(migrated_database(), other.root / "mlflow.db")
+    assert rebuild(other.root).restored == (f"{BASE}/1", f"{BASE}/2")
+    again = shelve(other, 1.6, seed=1)
+    after = at(other, CHAMPION)
+    assert before is not None and after is not None
+    assert (after.fingerprint, after.number) == (before.fingerprint, before.number)
+    assert after.tags == before.tags
+    assert (again.version, again.promoted) == (2, False)
+
+
+def test_unreachable_registry_is_a_warning_and_sync_registers_later(
+    world: World, tmp_path: Path
+) -> None:
+    events: list[str] = []
+
+    class Progress:
+        def advance(self, done, total, unit):
+            pass
+
+        def event(self, name, facts):
+            events.append(name)
+
+    dead = TrackingConfig(uri="http://127.0.0.1:9")
+    checkpoint, frozen = world.base(), world.eval_set()
+    report = world.report(checkpoint, frozen, bits=1.5)
+    exported = world.exported(checkpoint, report)
+    done = register(
+        RegistryConfig(name="later"), exported, report, frozen, root=world.root,
+        runtime=replace(RUNTIME, progress=Progress()), tracking=dead,
+    )  # fmt: skip
+    assert (done.version, done.promoted, events) == (None, False, ["warning"])
+    ledger = world.root / "journal" / "registry.jsonl"
+    # The server is back, as the store under the root.
+    ledger.write_text(ledger.read_text().replace("http://127.0.0.1:9", "default"))
+    (later,) = register_pending(RegistryConfig(), root=world.root, runtime=RUNTIME)
+    assert (later.name, later.version, later.promoted) == ("later-base", 1, True)
+    assert register_pending(RegistryConfig(), root=world.root, runtime=RUNTIME) == []
+
+
+def test_report_of_another_eval_set_or_export_is_refused(world: World) -> None:
+    checkpoint = world.base()
+    report = world.report(checkpoint, world.eval_set(), bits=1.5)
+    exported = world.exported(checkpoint, report)
+    settings = {"root": world.root, "runtime": RUNTIME}
+    with pytest.raises(ArtifactError, match="not on"):
+        register(RegistryConfig(), exported, report, world.eval_set("other"), **settings)
+    other = world.report(checkpoint, world.eval_set(), bits=1.4)
+    with pytest.raises(ArtifactError, match="export it with this report"):
+        register(RegistryConfig(), exported, other, world.eval_set(), **settings)
+
+
+def test_planning_registers_nothing(world: World) -> None:
+    checkpoint = world.base()
+    report = world.report(checkpoint, world.eval_set(), bits=1.5)
+    exported = world.exported(checkpoint, report)
+    with pytest.raises(NotBuilt):
+        register(
+            RegistryConfig(), exported, report, world.eval_set(), root=world.root,
+            runtime=Runtime(may_build=False),
+        )  # fmt: skip
+    assert at(world, CHALLENGER) is None
+
+
+def test_registered_reference_leads_to_the_export_or_a_download(world: World) -> None:
+    done = shelve(world, 1.5)
+    hf, label = model_directory(f"models:/{BASE}@champion", root=world.root)
+    assert hf.is_relative_to(world.root / "export")
+    assert label == f"{BASE} version 1"
+    hidden = world.root / "export.away"
+    (world.root / "export").rename(hidden)
+    try:
+        downloaded, _ = model_directory(done.uri, root=world.root)
+        assert downloaded.is_relative_to(world.root / "downloads")
+        assert (downloaded / "model.safetensors").is_file()
+    finally:
+        hidden.rename(world.root / "export")

@@ -109,7 +109,9 @@ class _ChunkedNll(torch.autograd.Function):
                 tiny = torch.finfo(torch.float32).tiny
                 nll = grad.gather(1, t).float().clamp_min_(tiny).log_().neg_()
             total += (nll.double() * m).sum()
-            grad.scatter_add_(1, t, torch.full_like(m, -1.0, dtype=grad.dtype))  # minus one-hot
+            # Minus one-hot. Not scatter_add_, which copies all of a bfloat16 tensor twice.
+            hot = t.squeeze(1) + torch.arange(len(h), device=t.device) * len(weight)
+            grad.view(-1).index_add_(0, hot, torch.full_like(hot, -1, dtype=grad.dtype))
             if not uniform:
                 grad.mul_(m.to(grad.dtype))
             torch.mm(grad, weight, out=grad_rows[part])

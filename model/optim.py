@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from model.errors import WeightsError
 from model.language_model import LanguageModel, Role
+from model.muon import BatchedMuon
 from model.settings import FORBID_EXTRA, check, setting, settings_from_dict
 
 _RATE = {"gt": 0.0, "le": 10.0}
@@ -170,7 +171,7 @@ def build_optimizer(model: LanguageModel, config: AnyOptimizer) -> Optimizer:
         "vector": config.vector_learning_rate,
     }
     matrices = [parameter for _, parameter in groups.pop("matrix")]
-    muon = torch.optim.Muon(
+    muon = BatchedMuon(
         [{"params": matrices, "role": "matrix", "full_lr": config.learning_rate}],
         lr=config.learning_rate,
         momentum=config.momentum,

@@ -5,6 +5,7 @@ import torch
 
 from model.errors import WeightsError
 from model.loss import nll_sum
+from model.muon import BatchedMuon
 from model.optim import (
     AdamWConfig,
     MuonConfig,
@@ -77,6 +78,25 @@ def test_muon_updates_are_nearly_orthogonal():
         # Five quintic steps leave the singular values between 0.5 and 1.5, none near zero.
         assert 0.3 < values.median().item() < 1.5, name
         assert values.max().item() < 1.5, name
+
+
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+def test_batched_muon_is_torchs_muon(adjust):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(24, 24), (40, 24), (24, 40), (24, 24), (40, 24)]
+    ours = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    theirs = [parameter.detach().clone().requires_grad_() for parameter in ours]
+    settings = {"lr": 0.05, "weight_decay": 0.1, "momentum": 0.9, "adjust_lr_fn": adjust}
+    one, other = BatchedMuon(ours, **settings), torch.optim.Muon(theirs, **settings)
+    for _ in range(4):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        one.step()
+        other.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=0.01)  # bfloat16 products in another order
+        assert torch.equal(one.state[a]["momentum_buffer"], other.state[b]["momentum_buffer"])
 
 
 def test_factor_scales_every_full_rate():

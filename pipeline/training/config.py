@@ -102,7 +102,9 @@ class PretrainConfig:
     """Next-token training on token shards; the optimiser holds the peak learning rate."""
 
     model: AnyModel | None = setting(
-        None, "Architecture; the vocabulary is the tokenizer's. null: that of `start`."
+        None,
+        "Architecture; the vocabulary is the tokenizer's. null: that of `start`.",
+        discriminator="kind",
     )
     context_length: int = setting(256, "Positions per row.", ge=8, le=1 << 20)
     batch_rows: int = setting(16, _ROWS, ge=1, le=1 << 20)

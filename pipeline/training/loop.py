@@ -116,7 +116,7 @@ class Trainer:
         self.logged_at = time.monotonic()
         self.last_save = time.monotonic()
         self.save_cost = 0.0
-        self.speeds: list[tuple[int, float]] = []
+        self.timed_tokens, self.timed_seconds = 0, 0.0
         self.reported_skipped = self.state.skipped
         self.report = Throttle(REPORT_SECONDS)
 
@@ -222,10 +222,12 @@ class Trainer:
         tally, now = self.tally, time.monotonic()
         applied = int(tally.applied)
         if not self.world.leads or not tally.steps:
+            self.logged_at = now
             return
         spent = max(now - self.logged_at - self.aside, 1e-9)
         speed = tally.tokens / spent
-        self.speeds.append((tally.tokens, spent))
+        self.timed_tokens += tally.tokens
+        self.timed_seconds += spent
         record = {
             "step": self.state.step,
             "tokens": self.state.step * self.job.tokens_per_step,
@@ -327,7 +329,9 @@ class Trainer:
             state,
             kept_step=kept,
             seconds=self._seconds(),
-            speeds=self.speeds,
+            tokens_per_second=self.timed_tokens / self.timed_seconds
+            if self.timed_seconds
+            else None,
             num_parameters=self.model.num_parameters(),
             stopped_rate=stopped_rate(records),
             world=self.world,

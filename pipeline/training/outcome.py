@@ -1,7 +1,7 @@
 """How a run ends: the facts of its manifest, or an error with a remedy."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ def final_facts(
     *,
     kept_step: int,
     seconds: float,
-    speeds: Sequence[tuple[int, float]],
+    tokens_per_second: float | None,
     num_parameters: int,
     stopped_rate: float | None,
     world: World,
@@ -36,7 +36,6 @@ def final_facts(
     validations = [r for r in read_records(job.path / "curve.jsonl") if "validation_loss" in r]
     last_validation = validations[-1] if validations else {"step": None, "validation_loss": None}
     turned = state.best_step is not None and state.best_step != last_validation["step"]
-    spent = sum(s for _, s in speeds)
     return {
         "steps": state.step,
         "planned_steps": job.steps,
@@ -53,7 +52,7 @@ def final_facts(
         "parameter_bytes": 4 * num_parameters,
         "flops_per_token": job.model.flops_per_token(),
         "seconds": round(seconds, 2),
-        "tokens_per_second": round(sum(t for t, _ in speeds) / spent, 1) if spent else None,
+        "tokens_per_second": tokens_per_second and round(tokens_per_second, 1),
         "stopped_rate": stopped_rate,
         "resumed": state.resumed,
         "dtype": job.dtype,

@@ -29,12 +29,13 @@ from pipeline.conversations.splits import (
 )
 
 PairKind = Literal["parameters", "summary", "lookup", "describe"]
-SUMMARY_BYTES = (12, 72)  # a sentence, and about 20 tokens of a 4,096 vocabulary
-DOCSTRING_BYTES = 240  # about 70 tokens: prompt and answer fit a context of 256
+CLOSED_BOOK = frozenset({"describe"})
+SUMMARY_BYTES = (12, 56)  # a sentence; at most about 16 tokens of a 4,096 vocabulary
+DOCSTRING_BYTES = 160  # about 45 tokens: four pairs fit a context of 256
 SIGNATURE_BYTES = 160
 MAX_PARAMETERS = 6
 LISTED = 4  # names per listing; chance is a quarter
-LISTED_SUMMARY_BYTES = (12, 52)
+LISTED_SUMMARY_BYTES = (12, 44)
 
 
 class PydocsPairs(BaseModel):
@@ -50,9 +51,16 @@ class PydocsPairs(BaseModel):
         description="which questions are made", min_length=1,
     )  # fmt: skip
     max_per_kind: int = Field(
-        2_000,
+        3_000,
         title="Pairs per kind",
-        description="training and validation pairs of each kind, at most",
+        description="training and validation pairs of each open-book kind, at most",
+        ge=1,
+    )
+    max_closed_book: int = Field(
+        400,
+        title="Closed-book pairs",
+        description="training and validation pairs that ask from memory, at most: a small model "
+        "cannot learn them, and their loss drowns that of the others",
         ge=1,
     )
     max_held_out_per_kind: int = Field(
@@ -107,7 +115,8 @@ def make_pairs(
         held = _take(
             _MAKERS[kind](inside, seed), config.max_held_out_per_kind, limits, seen, pairs.removed
         )
-        rest = _take(_MAKERS[kind](outside, seed), config.max_per_kind, limits, seen, pairs.removed)
+        cap = config.max_closed_book if kind in CLOSED_BOOK else config.max_per_kind
+        rest = _take(_MAKERS[kind](outside, seed), cap, limits, seen, pairs.removed)
         pairs.held_out += held
         for example in rest:
             share = unit_hash(seed, "validation", example.group)
@@ -142,7 +151,10 @@ def _unseen(
     removed: Counter[str],
 ) -> list[DocObject]:
     """The held-out objects whose words the model cannot have read in training."""
-    docstrings = {normalised(item.docstring) for item in outside if item.docstring}
+    # Normalising every docstring of a large corpus takes seconds; few begin as a held-out one does.
+    beginnings = {_beginning(item.docstring) for item in inside}
+    alike = [item for item in outside if _beginning(item.docstring) in beginnings]
+    docstrings = {normalised(item.docstring) for item in alike if item.docstring}
     summaries = {normalised(item.summary) for item in outside if item.summary}
     wanted = frozenset(line for item in inside for line in _telling_lines(item))
     in_text = lines_of_training_text(wanted)
@@ -157,6 +169,10 @@ def _unseen(
         else:
             kept.append(item)
     return kept
+
+
+def _beginning(text: str) -> str:
+    return " ".join(text.split(None, 3)[:3]).lower()
 
 
 def _telling_lines(item: DocObject) -> list[str]:
@@ -240,7 +256,7 @@ def _example(
 ) -> Example:
     return Example(
         id=f"{kind}/{item.qualified_name}", prompt=prompt, answer=answer, group=item.qualified_name,
-        kind=kind, open_book=kind != "describe", copy_baseline=baseline,
+        kind=kind, open_book=kind not in CLOSED_BOOK, copy_baseline=baseline,
     )  # fmt: skip
 
 

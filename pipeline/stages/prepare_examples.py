@@ -157,7 +157,7 @@ def _lines_found(corpus: CleanedCorpus, wanted: frozenset[str]) -> set[str]:
     found: set[str] = set()
     for part in kept_parts(corpus):
         for text in read_kept(part, columns=("text",))["text"].to_pylist():
-            lines = {line.strip() for line in text.split("\n")}
+            lines = set(map(str.strip, text.split("\n")))
             found |= wanted & lines
             found |= wanted & {line.partition(". ")[0] + "." for line in lines if ". " in line}
     return found

@@ -122,11 +122,13 @@ def test_a_prompt_is_asked_once_and_held_out_keeps_it():
 
 def test_kinds_are_capped_and_the_choice_is_deterministic():
     objects = [function(i, module=f"m{i % 7}") for i in range(200)]
-    one = pairs(objects, max_per_kind=20, held=["p/m1"], max_held_out_per_kind=5)
+    caps = {"max_per_kind": 20, "max_closed_book": 7, "max_held_out_per_kind": 5}
+    one = pairs(objects, held=["p/m1"], **caps)
     for kind in ("parameters", "summary", "lookup", "describe"):
-        assert len(of_kind(one.train, kind)) + len(of_kind(one.validation, kind)) == 20
+        made = len(of_kind(one.train, kind)) + len(of_kind(one.validation, kind))
+        assert made == (7 if kind == "describe" else 20)
         assert len(of_kind(one.held_out, kind)) == 5
-    other = pairs(objects[::-1], max_per_kind=20, held=["p/m1"], max_held_out_per_kind=5)
+    other = pairs(objects[::-1], held=["p/m1"], **caps)
     assert (one.train, one.held_out) == (other.train, other.held_out)
 
 

@@ -81,7 +81,8 @@ def content(report):
 def test_report_has_every_figure_of_the_contract(world, base_report):
     report = content(base_report)
     perplexity = report["perplexity"]
-    assert perplexity["bits_per_byte_low"] < perplexity["bits_per_byte"] < perplexity["bits_per_byte_high"]  # fmt: skip
+    low, high = perplexity["bits_per_byte_low"], perplexity["bits_per_byte_high"]
+    assert low < perplexity["bits_per_byte"] < high
     assert perplexity["window"] == 128 and perplexity["stride"] == 64
     assert perplexity["token_perplexity"] == pytest.approx(math.exp(perplexity["nats_per_token"]))
     assert perplexity["documents"] == world.eval_set.facts["documents"]

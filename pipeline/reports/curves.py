@@ -24,6 +24,7 @@ from pipeline.reports.numbers import count, short_count
 from pipeline.reports.reading import read_lines
 
 DOTS_PER_INCH = 144
+MAX_REASONS = 9  # lines for reasons in the picture of the funnel
 _CJK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
     "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
@@ -69,6 +70,7 @@ def loss_curves_png(checkpoints: Sequence[tuple[str, Checkpoint]], theme: Theme 
 
 def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
     """Documents read, dropped by reason and kept; `rows` as `tables.funnel_rows` gives them."""
+    rows = _pooled(rows)
     with _canvas(theme, 8.4, 1.1 + 0.36 * len(rows)) as figure:
         axes = figure.add_subplot()
         _style(axes, theme, grid_axis="x")
@@ -93,6 +95,19 @@ def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes
         axes.set_xlabel("documents")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
         return _png(figure)
+
+
+def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The most frequent reasons; the rest as one line, which the table beside it spells out."""
+    reasons = [row for row in rows if row["documents"] < 0]
+    if len(reasons) <= MAX_REASONS:
+        return list(rows)
+    rest = sorted(reasons, key=lambda row: int(row["documents"]))[MAX_REASONS - 1 :]
+    documents = sum(int(row["documents"]) for row in rest)
+    pooled: Mapping[str, Any] = {"step": f"{len(rest)} other reasons", "documents": documents}
+    kept = [row for row in rows if row not in rest]
+    last_reason = max(i for i, row in enumerate(kept) if row["documents"] < 0)
+    return [*kept[: last_reason + 1], pooled, *kept[last_reason + 1 :]]
 
 
 def bits_per_byte_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
@@ -173,8 +188,8 @@ def _mark_best(axes: Axes, x: np.ndarray, y: np.ndarray, best: int, theme: Theme
 
 
 def _smoothed(y: np.ndarray) -> np.ndarray:
-    """Running mean over about a fortieth of the curve, shorter at both ends."""
-    half = max(1, len(y) // 80)
+    """Running mean over about a fortieth of the curve, shorter at both ends; short curves stay."""
+    half = len(y) // 80
     sums = np.concatenate([[0.0], np.cumsum(y)])
     low = np.maximum(np.arange(len(y)) - half, 0)
     high = np.minimum(np.arange(len(y)) + half + 1, len(y))

@@ -154,7 +154,7 @@ def _verdicts(run: RunFacts) -> list[Block]:
     texts: list[Block] = []
     for clean, where in ((False, "all held-out documents"), (True, "the clean ones")):
         difference = _against_ngram(run, clean=clean)
-        if difference is None:
+        if difference is None or (clean and difference == _against_ngram(run, clean=False)):
             continue
         won = difference.value < 0
         sure = difference.high < 0 if won else difference.low > 0

@@ -96,7 +96,7 @@ def _protection(corpus: CleanedCorpus) -> list[Block]:
             )
         blocks.append(Text(text))
     counts = facts.get("deduplication") or {}
-    rows = [(name.replace("_", " "), count(value)) for name, value in counts.items()]
+    rows = [(name.replace("_", " "), count(value)) for name, value in counts.items() if value]
     if rows:
         blocks.append(
             Table(

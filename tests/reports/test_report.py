@@ -1,3 +1,4 @@
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -210,3 +211,11 @@ def test_titles_are_escaped_in_both_forms():
     assert "<i>" not in render_markdown("<i>", "<i>", [], embed_pictures=False).replace(
         "\\<i\\>", ""
     )
+
+
+def test_a_long_funnel_is_drawn_with_its_rare_reasons_together():
+    reasons = [{"step": f"reason_{i}", "documents": -i} for i in range(20, 0, -1)]
+    rows = [{"step": "read", "documents": 500}, *reasons, {"step": "kept", "documents": 290}]
+    drawn = Image.open(io.BytesIO(funnel_png(rows)))
+    short = Image.open(io.BytesIO(funnel_png([*rows[:10], rows[-1]])))
+    assert drawn.height == short.height

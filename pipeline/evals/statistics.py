@@ -1,6 +1,7 @@
 """Intervals: how far a figure would move with other documents or other questions."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +22,18 @@ def bits_per_byte(nats: float, num_bytes: float) -> float:
     return nats / (math.log(2) * num_bytes)
 
 
-def bootstrap_weights(documents: int, draws: int, seed: int) -> np.ndarray:
-    """How often each document is in each resample: (draws, documents), rows sum to documents."""
+def resamples(documents: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """`draws` times: how often each document is in a resample of as many, (documents,)."""
     rng = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield np.bincount(rng.integers(0, documents, documents), minlength=documents)
+
+
+def bootstrap_weights(documents: int, draws: int, seed: int) -> np.ndarray:
+    """All of `resamples` at once: (draws, documents), rows sum to documents."""
     weights = np.empty((draws, documents), np.int32)
-    for row in range(draws):
-        weights[row] = np.bincount(rng.integers(0, documents, documents), minlength=documents)
+    for row, counts in enumerate(resamples(documents, draws, seed)):
+        weights[row] = counts
     return weights
 
 
@@ -40,8 +47,12 @@ def bootstrap_ratio(
     numerator: np.ndarray, denominator: np.ndarray, *, draws: int, seed: int
 ) -> Interval:
     """95 % interval of sum(numerator) / sum(denominator), resampling documents."""
-    weights = bootstrap_weights(len(numerator), draws, seed).astype(np.float64)
-    return percentile_interval((weights @ numerator) / (weights @ denominator))
+    # One resample at a time: the whole matrix of a large eval set would take gigabytes.
+    values = [
+        (counts @ numerator) / (counts @ denominator)
+        for counts in resamples(len(numerator), draws, seed)
+    ]
+    return percentile_interval(np.array(values))
 
 
 def wilson(correct: int, total: int) -> Interval:

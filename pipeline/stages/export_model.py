@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging as transformers_logging
 
 from model.checkpoint_io import load_model, save_tensors
 from model.errors import WeightsError
@@ -228,6 +226,10 @@ def _card_facts(
 @torch.inference_mode()
 def _logit_difference(model: LanguageModel, hf: Path) -> float:
     """The largest difference of logits over a fixed input; ArtifactError above the tolerance."""
+    # transformers costs seconds, which a run that reuses its exports need not pay.
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
     length = min(CHECKED_TOKENS, model.config.context_length)
     # Multiples of a prime modulo the vocabulary: every run checks the same well-spread ids.
     ids = (torch.arange(length) * 7919 % model.config.vocab_size).unsqueeze(0)  # (1, T)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,17 +23,17 @@ from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, tracking_uri
 from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.lineage import find_artifact
-from pipeline.tracking.registry import (
+from pipeline.tracking.versions import (
     CHALLENGER,
     CHAMPION,
     GATE_TAG,
     REASON_TAG,
     ROLLED_BACK,
-    Registry,
     Version,
-    opened,
 )
-from pipeline.tracking.store import UNAVAILABLE
+
+if TYPE_CHECKING:
+    from pipeline.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,10 @@ def register(
     _check(exported, report, eval_set)
     if not runtime.may_build:
         raise NotBuilt(f"{exported.ref} is not registered by a run that may not build")
+    # mlflow costs a second, which a plan or a run that ends earlier need not pay.
+    from pipeline.tracking.registry import opened
+    from pipeline.tracking.store import UNAVAILABLE
+
     root = root.resolve()
     tracking = tracking or TrackingConfig()
     name = registered_name(config, exported)
@@ -226,7 +231,7 @@ def _tags(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> dic
 
 def _decide(
     config: RegistryConfig,
-    registry: Registry,
+    registry: "Registry",
     version: Version,
     report: EvalReport,
     eval_set: EvalSet,

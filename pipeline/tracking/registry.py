@@ -11,7 +11,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.artifacts import download_artifacts
@@ -26,41 +25,23 @@ from pipeline.tracking.config import TrackingConfig, tracking_uri
 from pipeline.tracking.ledger import Entry, Ledger
 from pipeline.tracking.lineage import find_artifact
 from pipeline.tracking.store import UNAVAILABLE, Store, open_store
+from pipeline.tracking.versions import (
+    CHAMPION,
+    FINGERPRINT_TAG,
+    GATE_TAG,
+    MAX_TAG_CHARACTERS,
+    PREVIOUS,
+    REASON_TAG,
+    ROLLED_BACK,
+    Version,
+)
 
 logger = logging.getLogger(__name__)
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-FINGERPRINT_TAG = "gristmill.fingerprint"
-GATE_TAG = "gristmill.gate"
-REASON_TAG = "gristmill.gate_reason"
-ROLLED_BACK = "rolled_back"
 MODEL_REFERENCE = re.compile(
     r"models:/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(@(?P<alias>[\w.-]+)|/(?P<number>\d+))"
 )
 LOCK_WAIT_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a registered model."""
-
-    name: str
-    number: int
-    fingerprint: str
-    """Of the export it was made from; empty for a version somebody else registered."""
-    tags: Mapping[str, str]
-    aliases: tuple[str, ...]
-
-    @property
-    def uri(self) -> str:
-        """How MLflow loads exactly this version."""
-        return f"models:/{self.name}/{self.number}"
-
-    def __str__(self) -> str:
-        reason = self.tags.get(REASON_TAG, "")
-        return (
-            f"{self.name} version {self.number} ({', '.join(self.aliases) or 'no alias'}): {reason}"
-        )
 
 
 class Registry:
@@ -135,6 +116,7 @@ class Registry:
                 source=f"{run.info.artifact_uri}/model",
                 run_id=run_id,
                 tags={FINGERPRINT_TAG: exported.fingerprint, **tags},
+                await_creation_for=0,  # it is there when the call returns
             )
             status = "FINISHED"
         finally:
@@ -144,6 +126,8 @@ class Registry:
 
     def point(self, alias: str, version: Version) -> None:
         """Let `alias` point to `version`."""
+        if alias in version.aliases:
+            return
         self._client.set_registered_model_alias(version.name, alias, str(version.number))
         self._ledger.alias(version.name, alias, version.fingerprint)
 
@@ -153,10 +137,14 @@ class Registry:
         self._ledger.alias(name, alias, None)
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> Version:
-        """Set tags on a version, here and in the ledger."""
-        for key, value in tags.items():
-            self._client.set_model_version_tag(version.name, str(version.number), key, value[:4900])
-        merged = {k: v for k, v in {**version.tags, **tags}.items() if k != FINGERPRINT_TAG}
+        """Set tags on a version, here and in the ledger; equal ones cost nothing."""
+        wanted = {key: value[:MAX_TAG_CHARACTERS] for key, value in tags.items()}
+        changed = {k: v for k, v in wanted.items() if version.tags.get(k) != v}
+        if not changed:
+            return version
+        for key, value in changed.items():
+            self._client.set_model_version_tag(version.name, str(version.number), key, value)
+        merged = {k: v for k, v in {**version.tags, **changed}.items() if k != FINGERPRINT_TAG}
         self._ledger.version(Entry(version.name, version.fingerprint, merged))
         return self.get(version.name, version.number)
 

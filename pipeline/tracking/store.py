@@ -20,7 +20,7 @@ from pipeline.store.errors import ArtifactError
 from pipeline.store.files import file_lock
 from pipeline.tracking.config import StoreUnavailable, default_artifacts, default_uri, reachable
 
-HTTP_TIMEOUT_SECONDS = 5
+HTTP_TIMEOUT_SECONDS = 10
 HTTP_RETRIES = 1
 MIGRATION_WAIT_SECONDS = 120.0
 
@@ -41,7 +41,7 @@ def open_client(uri: str, root: Path) -> MlflowClient:
     """A client whose store exists and is migrated; StoreUnavailable when nothing answers."""
     if not reachable(uri):
         raise StoreUnavailable(f"nothing listens at {uri}")
-    _shorten_http()
+    _restrain_mlflow()
     # "Creating initial MLflow database tables" is no news to anybody.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     if uri != default_uri(root):
@@ -79,12 +79,13 @@ def _active(client: MlflowClient, experiment: Experiment) -> str:
     return str(experiment.experiment_id)
 
 
-def _shorten_http() -> None:
-    """Bound MLflow's own waiting, unless the user has set it."""
+def _restrain_mlflow() -> None:
+    """Bound MLflow's own waiting and printing, unless the user has set it."""
     for setting, value in (
         (mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT, HTTP_TIMEOUT_SECONDS),
         (mlflow_settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES, HTTP_RETRIES),
         (mlflow_settings.MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, 0),
+        (mlflow_settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
     ):
         if not setting.is_set():
             setting.set(value)

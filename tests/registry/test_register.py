@@ -14,17 +14,9 @@ from pipeline.stages.register import (
 from pipeline.store.errors import ArtifactError, ConfigError, NotBuilt
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, default_uri
-from pipeline.tracking.registry import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    Version,
-    model_directory,
-    opened,
-    promote,
-    rollback,
-)
+from pipeline.tracking.registry import model_directory, opened, promote, rollback
 from pipeline.tracking.sync import rebuild
+from pipeline.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from tests.registry.worlds import RUNTIME, World
 from tests.tracking.databases import migrated_database
 

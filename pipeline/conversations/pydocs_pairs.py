@@ -35,6 +35,7 @@ DOCSTRING_BYTES = 160  # about 45 tokens: four pairs fit a context of 256
 SIGNATURE_BYTES = 160
 MAX_PARAMETERS = 6
 LISTED = 4  # names per listing; chance is a quarter
+RULED = re.compile(r"[~=*#-]{4}")  # a heading underlined, not a sentence
 LISTED_SUMMARY_BYTES = (12, 44)
 
 
@@ -298,7 +299,7 @@ def cut_at_word(text: str, max_bytes: int) -> str:
 
 
 def _fits(text: str, bounds: tuple[int, int]) -> bool:
-    return bounds[0] <= len(text.encode()) <= bounds[1]
+    return bounds[0] <= len(text.encode()) <= bounds[1] and not RULED.search(text)
 
 
 def _between_parentheses(signature: str) -> str:

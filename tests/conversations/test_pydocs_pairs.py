@@ -145,3 +145,9 @@ def test_cutting_keeps_whole_words_and_characters():
     assert cut_at_word("one two", 7) == "one two"
     assert cut_at_word("één één één", 8) == "één"
     assert flat(" a\n  b ") == "a b"
+
+
+def test_an_underlined_heading_is_no_summary():
+    heading = "demo.module ~~~~~~~~~~~"
+    made = pairs([function(1, summary=heading, docstring=heading), function(2)], kinds=("summary",))
+    assert [example.group for example in made.train] == ["m.f2"]

@@ -184,8 +184,7 @@ class Registry:
         warning. Numbers count from 1 again; aliases point to the same exports as before.
         """
         state = self._ledger.state()
-        known = {model.name for model in self._client.search_registered_models()}
-        lost = {entry.name for entry in state.versions} - known
+        lost = {entry.name for entry in state.versions if not self._is_known(entry.name)}
         restored = []
         for entry in state.versions:
             if entry.name not in lost:
@@ -204,6 +203,15 @@ class Registry:
             if target is not None:
                 self.point(alias, target)
         return restored
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
     def _ensure_model(self, name: str) -> None:
         try:

@@ -1,0 +1,79 @@
+"""One small graph, run once per session, that the tests of the flows look at."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def small_settings(root: Path) -> dict:
+    """Settings of the whole graph at the smallest size that means something."""
+    return {
+        "root": str(root),
+        "runtime": {"workers": 1, "threads": 1, "checkpoint_every_seconds": 0.2, "device": "cpu"},
+        "tracking": {"system_metrics_seconds": None},
+        "eval_set": {"name": "small", "max_bytes": 40_000},
+        "clean": {
+            "sources": [{"kind": "pydocs", "standard_library": False, "packages": ["tqdm", "typer"]}]
+        },
+        "tokenizer": {"kind": "trained", "vocab_size": 1024},
+        "tokenize": {"validation_fraction": 0.05},
+        "examples": {
+            "source": {"kind": "pydocs", "max_per_kind": 20, "max_held_out_per_kind": 4}
+        },
+        "pretrain": {
+            "model": {
+                "kind": "qwen3", "width": 32, "layers": 1, "heads": 2, "kv_heads": 2,
+                "head_width": 16, "hidden_width": 64,
+            },
+            "context_length": 128, "batch_rows": 4, "horizon": {"steps": 40},
+            "validation_every": 20, "validation_tokens": 1024, "prompts": ["Return"],
+            "sample_tokens": 8, "dtype": "float32",
+        },
+        "finetune": {
+            "horizon": {"steps": 10}, "batch_rows": 4, "validation_every": 5,
+            "validation_tokens": 1024, "sample_tokens": 8, "dtype": "float32",
+        },
+        "evaluate": {
+            "questions_per_kind": 2, "max_tokens": 8, "max_answer_tokens": 8, "prompts": ["Return"],
+            "bootstrap_draws": 100,
+        },
+        "registry": {"name": "small"},
+    }  # fmt: skip
+
+
+def write_settings(path: Path, settings: dict) -> Path:
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a child: no Prefect server of the developer's own, our code importable."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "GRISTMILL_"))}
+    return {**kept, "PYTHONPATH": str(CHECKOUT), "COLUMNS": "120", **more}
+
+
+def mill(*arguments: str, cwd: Path | None = None, check: bool = True, timeout: float = 240, **more: str):
+    """Run the command line in a process of its own, as a user does."""
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", "from flows.cli import main; main()", *arguments],
+        cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """The root of an undisturbed run of the small graph, made without Prefect."""
+    folder = tmp_path_factory.mktemp("small")
+    root = folder / "root"
+    config = write_settings(folder / "small.yaml", small_settings(root))
+    mill("run", str(config), "--no-prefect")
+    return root

@@ -43,17 +43,27 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.training", description=__doc__)
     parser.add_argument("job", type=Path, help="the job file a stage wrote")
     parser.add_argument("--parent", type=int, help="end when this process ends; report JSON lines")
+    parser.add_argument("--rank", type=int, help="with --processes and --port: as torchrun's RANK")
+    parser.add_argument(
+        "--processes", type=int, help="processes that train together on this machine"
+    )
+    parser.add_argument("--port", type=int, help="loopback port where they meet")
     options = parser.parse_args(arguments)
     if options.parent is not None and not _tie_life_to(options.parent):
         return 1
-    world = World(
-        rank=int(os.environ.get("RANK", "0")),
-        size=int(os.environ.get("WORLD_SIZE", "1")),
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
-    )
+    meeting = None
+    if options.processes is not None:
+        world = World(rank=options.rank, size=options.processes, local_rank=options.rank)
+        meeting = f"tcp://127.0.0.1:{options.port}"
+    else:
+        world = World(
+            rank=int(os.environ.get("RANK", "0")),
+            size=int(os.environ.get("WORLD_SIZE", "1")),
+            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        )
     reporter = Reporter(sys.stdout) if options.parent is not None else None
     try:
-        facts = _run(options.job, world, reporter)
+        facts = _run(options.job, world, reporter, meeting)
     except MillError as error:
         if reporter is not None:
             reporter.say("error", message=str(error))
@@ -67,7 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(job_file: Path, world: World, reporter: Reporter | None) -> dict[str, Any]:
+def _run(
+    job_file: Path, world: World, reporter: Reporter | None, meeting: str | None
+) -> dict[str, Any]:
     job = read_job(job_file)
     journal: Journal = Silent()
     progress: Progress = Silent()
@@ -81,7 +93,12 @@ def _run(job_file: Path, world: World, reporter: Reporter | None) -> dict[str, A
     on_gpu = job.device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(world.local_rank)
-    torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+    torch.distributed.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        init_method=meeting or "env://",
+        rank=world.rank,
+        world_size=world.size,
+    )
     facts = train(job, journal, progress, world)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

@@ -1,8 +1,8 @@
 """Running a job: in this process, or one process per device whose lives end with ours.
 
 stage -> run_job -> train()                                            one device
-                 '-> python -P -m pipeline.training JOB --parent PID   one process per device,
-                        |                                              RANK set as by torchrun
+                 '-> python -P ... pipeline.training JOB --parent PID   one per device
+                        |
                         '-> stdout, one JSON line per report -> runtime.progress, .journal
 """
 
@@ -37,6 +37,10 @@ from pipeline.training.stopping import Preempted, stop_requested, stopping_on_si
 JOB_FILE = "job.json"
 FACTS_FILE = "facts.json"
 POLL_SECONDS = 0.1
+_ENTRY = (  # `python -m pipeline.training` from this very checkout, installed or not
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('pipeline.training', run_name='__main__', alter_sys=True)"
+)
 _ERRORS: dict[int, type[MillError]] = {
     kind.exit_code: kind
     for kind in (ConfigError, DataError, ArtifactError, TrainingError, Preempted)
@@ -186,19 +190,14 @@ class FactSheets(Reporter):
 
 def _start(job_file: Path, rank: int, processes: int, port: int) -> subprocess.Popen[str]:
     """One process in a group of its own; `--parent` ties its life to ours (PR_SET_PDEATHSIG)."""
-    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-    environment = {
-        **os.environ, "PYTHONPATH": path, "RANK": str(rank), "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+    options = {"parent": os.getpid(), "rank": rank, "processes": processes, "port": port}
     # -P: a `model.py` or `pipeline.py` in the current directory must not stand in for ours.
     return subprocess.Popen(
         [
-            sys.executable, "-P", "-m", "pipeline.training", str(job_file),
-            "--parent", str(os.getpid()),
+            sys.executable, "-P", "-c", _ENTRY, str(CHECKOUT), str(job_file),
+            *(word for name, value in options.items() for word in (f"--{name}", str(value))),
         ],
-        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 

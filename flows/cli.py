@@ -16,7 +16,8 @@ from pipeline.store.errors import MillError
 app = typer.Typer(
     name="mill",
     help="Raw text in, a registered language model out.",
-    epilog="Exit codes: 0 done, 2 settings, 3 data, 4 artifacts, 5 training, 143 stopped after saving. --debug shows tracebacks.",
+    epilog="Exit codes: 0 done, 2 settings, 3 data, 4 artifacts, 5 training, 143 stopped after "
+    "saving. --debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,7 +38,9 @@ ConfigArgument = Annotated[
 ]
 OverridesArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Overrides: section.key=value, for example pretrain.seed=7.", metavar="[a.b=c]..."),
+    typer.Argument(
+        help="Overrides: section.key=value, for example pretrain.seed=7.", metavar="[a.b=c]..."
+    ),
 ]
 
 
@@ -69,7 +72,10 @@ def plan(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
 @app.command()
 def show(
     thing: Annotated[
-        str, typer.Argument(help="stage@fingerprint, a directory, a run id, models:/NAME@alias, a document id")
+        str,
+        typer.Argument(
+            help="stage@fingerprint, a directory, a run id, models:/NAME@alias, a document id"
+        ),
     ],
     root: RootOption = Path("runs"),
 ) -> None:
@@ -140,7 +146,9 @@ def dev(
 
 @tokenizer_app.command("import")
 def tokenizer_import(
-    file: Annotated[Path, typer.Argument(help="A .tiktoken ranks file, or tiktoken's cache folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="A .tiktoken ranks file, or tiktoken's cache folder.")
+    ],
     into: Annotated[Path, typer.Argument(help="The folder to copy it into.")],
 ) -> None:
     """Check a published encoding's ranks by sha256 and copy them; nothing is ever deleted."""
@@ -182,11 +190,17 @@ def store_shards(
 
 
 @store_app.command("sync")
-def store_sync(root: RootOption = Path("runs")) -> None:
+def store_sync(
+    root: RootOption = Path("runs"),
+    uri: Annotated[
+        str | None,
+        typer.Option(help="An MLflow tracking server; default: the store under the root."),
+    ] = None,
+) -> None:
     """Send to MLflow what the journals hold and it lacks; rebuild a deleted or moved mlflow.db."""
     from flows.commands.store import sync_store
 
-    sync_store(root)
+    sync_store(root, uri=uri)
 
 
 @registry_app.command("promote")
@@ -225,6 +239,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-

@@ -1,4 +1,4 @@
-"""What a person sees on the terminal while a run goes on: one line per stage, progress, elapsed time.
+"""What a person sees on the terminal during a run: a line per stage, progress, elapsed time.
 
 On a terminal the current line is redrawn; in a log file each stage writes a few plain lines.
 """

@@ -13,6 +13,7 @@ from pipeline.config import RunConfig
 
 Made = TypeVar("Made")
 
+
 def execute(
     config: RunConfig,
     graph: Callable[[Run], Made],
@@ -37,6 +38,11 @@ def execute(
         tags=show.run_tags() if orchestrated else {},
         observers=(show.PrefectProgress,) if orchestrated else (),
     ) as run:  # fmt: skip
+        run.predictions = [
+            {"stage": row.stage, "title": row.title, "seconds": row.seconds}
+            for row in prediction.rows
+            if row.action == "build"
+        ]
         try:
             made = graph(run)
         finally:

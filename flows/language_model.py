@@ -1,6 +1,6 @@
 """The whole graph: raw text in, a registered language model out.
 
-    documents -> eval set, cleaned corpus -> tokenizer -> shards -> base -> tuned -> reports -> registry
+    documents -> eval set, corpus -> tokenizer -> shards -> base -> tuned -> reports -> registry
 
 Read `graph` from top to bottom: one line per stage, `noun = verb(run, settings, inputs)`.
 """
@@ -86,7 +86,6 @@ def graph(run: Run) -> LanguageModel:
     )  # fmt: skip
 
 
-
 def report(run: Run, made: LanguageModel) -> None:
     """Write the report and show its short form where the run is watched."""
     facts = RunFacts(
@@ -97,6 +96,7 @@ def report(run: Run, made: LanguageModel) -> None:
         base_hf=made.base_model, tuned_hf=made.tuned_model,
         registrations=[asdict(made.base_version), asdict(made.tuned_version)],
         stages=[asdict(record) for record in run.records],
+        predictions=run.predictions,
     )  # fmt: skip
     show.finish(run, facts)
 
@@ -117,7 +117,9 @@ def language_model(
     run_language_model(resolve(preset, settings, config), current_call(), orchestrated=True)
 
 
-def run_language_model(config: RunConfig, call: Call, *, orchestrated: bool) -> LanguageModel | None:
+def run_language_model(
+    config: RunConfig, call: Call, *, orchestrated: bool
+) -> LanguageModel | None:
     """The graph and its report, with Prefect around the stages or without."""
     return execute(
         config, graph, name="language-model", display=call.display, only=call.only,

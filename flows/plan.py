@@ -1,6 +1,6 @@
 """What a run will do before it does it: reuse or build, time, memory, disk, tokens, epochs, money.
 
-    predict(config) -> Prediction -> refuse_if_impossible() -> run -> record(): prediction beside outcome
+    predict(config) -> Prediction -> refuse_if_impossible() -> run -> record() with the outcome
 
 Times are a workload (bytes or FLOPs) times a rate: the median of this root's own earlier runs, or,
 before the first, the figures below.
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 SECONDS_PER_MB_READ = 0.04
 SECONDS_PER_MB = {"clean": 0.35, "tokenizer": 0.2, "tokenize": 0.1, "baselines": 1.5}
 SECONDS_PER_TERAFLOP = 5.0
-SECONDS_FIXED = {"examples": 6.0, "finetune": 40.0, "evaluate": 12.0, "export": 2.0, "registry": 3.0}
+SECONDS_FIXED = {
+    "examples": 6.0,
+    "finetune": 40.0,
+    "evaluate": 12.0,
+    "export": 2.0,
+    "registry": 3.0,
+}
 PROCESS_MEMORY = 700e6  # a process with torch, prefect and mlflow loaded
 WORKER_MEMORY = 400e6
 HISTORY_RUNS = 10
@@ -72,9 +78,9 @@ class Prediction:
         for row in self.rows:
             if row.memory > self.memory_available:
                 raise ConfigError(
-                    f"{row.title} needs about {row.memory / 1e9:.1f} GB of memory, this machine has "
-                    f"{self.memory_available / 1e9:.1f} GB; lower pretrain.micro_batch_rows, the model "
-                    "or runtime.workers"
+                    f"{row.title} needs about {row.memory / 1e9:.1f} GB of memory, this machine "
+                    f"has {self.memory_available / 1e9:.1f} GB; lower pretrain.micro_batch_rows, "
+                    "the model or runtime.workers"
                 )
         disk = sum(row.disk for row in self.rows)
         if disk > self.disk_free:
@@ -123,7 +129,9 @@ def describe(stage: str, load: Workload) -> tuple[float, str, float, float, floa
         return load.read_bytes / 1e6, "MB read", seconds, data_memory, load.text_bytes * 1.2
     if stage in SECONDS_PER_MB:
         seconds = text_mb * SECONDS_PER_MB[stage]
-        memory = data_memory + (load.text_bytes * 40 + 1e9 if stage == "baselines" else load.text_bytes)
+        memory = data_memory + (
+            load.text_bytes * 40 + 1e9 if stage == "baselines" else load.text_bytes
+        )
         disk = {"clean": 1.5, "tokenize": 0.8}.get(stage, 0.1) * load.text_bytes
         return text_mb, "MB of text", seconds, memory, disk
     if stage == "pretrain":
@@ -134,7 +142,9 @@ def describe(stage: str, load: Workload) -> tuple[float, str, float, float, floa
     return 1.0, "run", SECONDS_FIXED.get(stage, 5.0), memory, load.parameters * 8
 
 
-def predicted_rows(actions: "Sequence[StageRecord]", load: Workload, root: Path) -> tuple[StagePrediction, ...]:
+def predicted_rows(
+    actions: "Sequence[StageRecord]", load: Workload, root: Path
+) -> tuple[StagePrediction, ...]:
     """One row per stage call, priced when it is to be built."""
     rates = learned_rates(root)
     rows = []
@@ -148,9 +158,12 @@ def predicted_rows(actions: "Sequence[StageRecord]", load: Workload, root: Path)
         note = ""
         if action.stage == "pretrain":
             epochs = "" if load.epochs is None else f", about {load.epochs:.2f} epochs"
-            note = f"{load.training_tokens:,.0f} tokens{epochs}, {load.parameters / 1e6:.1f} M parameters"
+            millions = load.parameters / 1e6
+            note = f"{load.training_tokens:,.0f} tokens{epochs}, {millions:.1f} M parameters"
         rows.append(
-            StagePrediction(action.stage, action.title, "build", seconds, memory, disk, work, unit, note)
+            StagePrediction(
+                action.stage, action.title, "build", seconds, memory, disk, work, unit, note
+            )
         )
     return tuple(rows)
 
@@ -168,4 +181,3 @@ def learned_rates(root: Path) -> dict[tuple[str, str], float]:
                 rate = row["actual_seconds"] / row["work"]
                 seen.setdefault((row["stage"], row["unit"]), []).append(rate)
     return {key: statistics.median(rates) for key, rates in seen.items()}
-

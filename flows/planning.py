@@ -47,7 +47,11 @@ def workload(config: RunConfig, root: Path) -> Workload:
     row_tokens = config.pretrain.batch_rows * config.pretrain.context_length
     tokens = horizon.tokens if isinstance(horizon, Tokens) else horizon.steps * row_tokens
     unique = text_bytes / BYTES_PER_TOKEN
-    workers = config.runtime.workers if isinstance(config.runtime.workers, int) else (psutil.cpu_count() or 1)
+    workers = (
+        config.runtime.workers
+        if isinstance(config.runtime.workers, int)
+        else (psutil.cpu_count() or 1)
+    )
     return Workload(
         read_bytes, text_bytes, parameters, tokens, flops,
         tokens / unique if unique else None, activations, workers,
@@ -58,6 +62,8 @@ def input_bytes(config: RunConfig, root: Path) -> tuple[float, float]:
     """(bytes to read, bytes of text in them); a source that cannot be sized counts as nothing."""
     read = text = 0.0
     for source in config.clean.sources:
+        if source.kind == "huggingface":
+            continue  # its size is known after the download, which a plan must not start
         try:
             units = source.units(root)
         except (DataError, OSError):
@@ -108,7 +114,8 @@ def plan_table(prediction: Prediction) -> Table:
         build = row.action == "build"
         table.add_row(
             row.title, row.action, f"~{clock(row.seconds)}" if build else "",
-            f"{row.memory / 1e9:.1f} GB" if build else "", f"{row.disk / 1e6:,.0f} MB" if build else "",
+            f"{row.memory / 1e9:.1f} GB" if build else "",
+            f"{row.disk / 1e6:,.0f} MB" if build else "",
             row.note, style=None if build else "dim",
         )  # fmt: skip
     return table
@@ -118,5 +125,6 @@ def _caption(prediction: Prediction, money: float | None) -> str:
     cost = "" if money is None else f", about {money:.2f} at the set price per hour"
     return (
         f"about {clock(prediction.seconds)} in all{cost}; machine: "
-        f"{prediction.memory_available / 1e9:.0f} GB memory, {prediction.disk_free / 1e9:.0f} GB disk free"
+        f"{prediction.memory_available / 1e9:.0f} GB memory, "
+        f"{prediction.disk_free / 1e9:.0f} GB disk free"
     )

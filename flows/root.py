@@ -15,5 +15,7 @@ def prepare_root(root: Path) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"root={root} cannot be written ({error}); choose another root=") from error
+        raise ConfigError(
+            f"root={root} cannot be written ({error}); choose another root="
+        ) from error
     return root

@@ -1,7 +1,7 @@
 """One run of the graph: its settings, its stores, its display, and the record of its stages.
 
-    with open_run(config, ...) as run:
-        eval_set = freeze_eval_set(run, config.eval_set, config.clean.sources)
+with open_run(config, ...) as run:
+    eval_set = freeze_eval_set(run, config.eval_set, config.clean.sources)
 """
 
 import json
@@ -74,7 +74,7 @@ def called_with(call: Call) -> Iterator[None]:
         _CALL.reset(token)
 
 
-class OnlyReached(Exception):  # noqa: N818 - a signal to stop, not an error
+class OnlyReached(Exception):
     """The stage named by `--only` is done."""
 
 
@@ -95,6 +95,8 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     observers: tuple[Callable[[str], Progress], ...] = ()
     """Makers of more Progress objects, told about every stage (Prefect's)."""
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    """What the plan foretold: `stage, title, seconds`."""
     _reached: bool = False
 
     def before(self, stage: str) -> None:
@@ -117,10 +119,13 @@ class Run:
             return
         assert self.tracking is not None  # open_run made it
         self._progress = progress
-        with self.tracking.stage(title) as journal:
-            yield self.config.runtime.build(
-                device=self.device, journal=journal, progress=progress, may_build=may_build
-            )
+        try:
+            with self.tracking.stage(title) as journal:
+                yield self.config.runtime.build(
+                    device=self.device, journal=journal, progress=progress, may_build=may_build
+                )
+        finally:
+            progress.event("ended", {})
 
     def plan_only(self, stage: str, title: str) -> Planned:
         """Record that a plan would build this stage."""
@@ -151,7 +156,8 @@ def headline(manifest: Manifest) -> str:
     facts = manifest.facts
     shown = []
     for name in (
-        "documents", "documents_kept", "bytes_kept", "vocab_size", "bytes_per_token", "train_tokens",
+        "documents", "documents_kept", "bytes_kept", "vocab_size", "bytes_per_token",
+        "train_tokens",
         "train", "held_out", "num_parameters", "final_train_loss", "best_validation_loss",
         "bits_per_byte", "exact_match", "size_bytes",
     ):  # fmt: skip
@@ -164,7 +170,7 @@ def headline(manifest: Manifest) -> str:
 
 
 def resolve_device(wanted: str) -> str:
-    """`auto` becomes cuda where torch sees an NVIDIA GPU; a wanted GPU that is absent is an error."""
+    """`auto` is cuda where torch sees an NVIDIA GPU; ConfigError for a GPU that is absent."""
     import torch  # heavy: only runs need it
 
     if wanted == "auto":
@@ -180,7 +186,9 @@ def resolve_device(wanted: str) -> str:
 def code_tags() -> dict[str, str]:
     """Tags that say which code ran."""
     state = code_state()
-    return {name: str(state[name]) for name in ("git_commit", "git_dirty") if state[name] is not None}
+    return {
+        name: str(state[name]) for name in ("git_commit", "git_dirty") if state[name] is not None
+    }
 
 
 def new_run_id() -> str:

@@ -34,8 +34,12 @@ def run_config(
         if orchestrated:
             server = stack.enter_context(prefect_api(root, prefect_api_url()))
         # Heavy: torch, mlflow and prefect load while the server starts.
+        from httpx import HTTPError
+        from prefect.exceptions import PrefectException
+
         from flows.language_model import language_model, run_language_model
         from flows.logs import quiet_user_errors
+        from flows.outage import is_outage, own_reason
         from flows.run import Call, called_with, sigterm_as_exit
         from flows.stages import NAMES
         from pipeline.config import validate
@@ -54,5 +58,18 @@ def run_config(
                 lambda seconds: display.redraw(f"  starting Prefect {seconds:.0f} s")
             )
         stack.enter_context(sigterm_as_exit())
-        with called_with(Call(display, only)):
-            language_model(config=plain(config))
+        try:
+            with called_with(Call(display, only)):
+                language_model(config=plain(config))
+        except (HTTPError, PrefectException, RuntimeError) as error:
+            reason = own_reason(error)
+            if reason is not None:
+                raise reason from None
+            if not is_outage(error):
+                raise
+            display.line(
+                f"warning: Prefect does not answer any more ({error}); going on without it, "
+                "finished stages are reused",
+                style="yellow",
+            )
+            run_language_model(config, Call(display, only), orchestrated=False)

@@ -104,11 +104,18 @@ PLACES = {
 HORIZONS = {"training_tokens": "tokens", "finetune_epochs": "epochs"}
 
 ROOT_VARIABLE = "GRISTMILL_ROOT"
+MLFLOW_UI_VARIABLE = "GRISTMILL_MLFLOW_UI"
 
 
 def with_root_of_environment(config: RunConfig) -> RunConfig:
-    """`GRISTMILL_ROOT` (set by `mill dev` or a deployment's job variables) wins over the preset."""
-    root = os.environ.get(ROOT_VARIABLE)
+    """`GRISTMILL_ROOT` (set by `mill dev` or a deployment's job variables) wins over the preset.
+
+    `GRISTMILL_MLFLOW_UI` says where the pages of a local store are served, unless the settings do.
+    """
+    root, ui_url = os.environ.get(ROOT_VARIABLE), os.environ.get(MLFLOW_UI_VARIABLE)
+    if ui_url and config.tracking.ui_url is None and config.tracking.uri is None:
+        tracking = config.tracking.model_copy(update={"ui_url": ui_url})
+        config = config.model_copy(update={"tracking": tracking})
     return config.model_copy(update={"root": root}) if root else config
 
 

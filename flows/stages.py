@@ -5,6 +5,7 @@ from typing import Any
 from flows import show
 from flows.run import Run
 from flows.stage import Stage
+from pipeline.artifacts import Checkpoint, EvalReport, ExampleSet, ExportedModel, parents_of
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
 from pipeline.stages import export_model as _export
@@ -16,12 +17,37 @@ from pipeline.stages import pretrain as _pretrain
 from pipeline.stages import register as _register
 from pipeline.stages import tokenize_corpus as _tokenize
 from pipeline.stages import train_tokenizer as _tokenizer
+from pipeline.store.errors import ArtifactError
+from pipeline.store.runtime import Silent
 
 
-def _tracked(run: Run) -> dict[str, Any]:
-    """The registry is the run's own MLflow store, and versions hang below the run."""
+def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
+    """The run's own MLflow store, its run id, and how to score an old champion again."""
+    _exported, report, eval_set = inputs
     parent = run.tracking.mlflow_run_id() if run.tracking is not None else None
-    return {"tracking": run.config.tracking, "parent_run_id": parent}
+
+    def evaluate_champion(champion: ExportedModel) -> EvalReport:
+        """Score a champion that has no report on this run's eval set, from its own checkpoint."""
+        parents = {a.stage: a for a in parents_of(champion)}
+        checkpoint = parents.get("finetune") or parents.get("pretrain")
+        examples = next((a for a in parents_of(report) if isinstance(a, ExampleSet)), None)
+        if not isinstance(checkpoint, Checkpoint) or examples is None:
+            raise ArtifactError(
+                f"{champion.ref} has no checkpoint under {run.root} to evaluate again"
+            )
+        runtime = run.config.runtime.build(
+            device=run.device, journal=Silent(), progress=Silent(), may_build=True
+        )
+        return _evaluate.evaluate(
+            run.config.evaluate, checkpoint, parents["tokenizer"], eval_set, examples,
+            root=run.root, runtime=runtime,
+        )  # fmt: skip
+
+    return {
+        "tracking": run.config.tracking,
+        "parent_run_id": parent,
+        "evaluate_champion": evaluate_champion,
+    }
 
 
 freeze_eval_set = Stage("eval_set", _freeze.freeze_eval_set, retries=2)

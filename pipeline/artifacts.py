@@ -1,9 +1,9 @@
 """The nouns that pass between stages: small frozen handles, a path plus typed facts, never data.
 
-    freeze_eval_set -> EvalSet        prepare_examples -> ExampleSet     evaluate     -> EvalReport
-    clean_corpus    -> CleanedCorpus  pretrain         -> Checkpoint     export_model -> ExportedModel
-    train_tokenizer -> TrainedTokenizer  finetune      -> Checkpoint     measure_baselines -> BaselineReport
-    tokenize_corpus -> TokenShards
+    freeze_eval_set -> EvalSet             prepare_examples  -> ExampleSet
+    clean_corpus    -> CleanedCorpus       pretrain, finetune -> Checkpoint
+    train_tokenizer -> TrainedTokenizer    measure_baselines -> BaselineReport
+    tokenize_corpus -> TokenShards         evaluate -> EvalReport    export_model -> ExportedModel
 
 Stages meet only here. A handle can be made for any finished directory with `Kind.open(path)`.
 """
@@ -104,7 +104,7 @@ class CleanedCorpus(Artifact):
 
 @dataclass(frozen=True)
 class TrainedTokenizer(Artifact):
-    """A byte-level BPE: `tokenizer.tiktoken`, `tokenizer.json` (description), `hf/tokenizer.json`."""
+    """A byte-level BPE: `tokenizer.tiktoken`, `tokenizer.json` (description), `hf/`."""
 
     stages: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
@@ -199,6 +199,21 @@ DIRECTORIES = {
 """Stage name -> directory under the root."""
 
 
+def seek_artifact(root: Path, reference: str) -> Artifact | None:
+    """The finished artifact of `stage@fingerprint` (12 digits or more), None if it is not there."""
+    stage, _, fingerprint = reference.rpartition("@")
+    home = root / DIRECTORIES.get(stage, stage)
+    candidates = home.glob("*") if stage == "eval_set" else [home / short(fingerprint)]
+    for path in candidates:
+        try:
+            artifact = open_artifact(path)
+        except (ArtifactError, NotADirectoryError):
+            continue
+        if artifact.stage == stage and artifact.fingerprint.startswith(fingerprint):
+            return artifact
+    return None
+
+
 def finished_artifacts(root: Path) -> list[Artifact]:
     """Every finished artifact under `root` (parts apart), in the order of the graph."""
     found = []
@@ -229,3 +244,9 @@ def find_artifact(root: Path, reference: str) -> Artifact:
     there = ", ".join(a.ref for a in candidates) or "none"
     word = "more than one artifact fits" if matches else "no artifact is"
     raise ArtifactError(f"{word} {reference} under {root}; of this stage there are: {there}")
+
+
+def parents_of(artifact: Artifact) -> list[Artifact]:
+    """The artifacts it was made from that are still under its root; parts are left out."""
+    found = (seek_artifact(artifact.root, reference) for reference in artifact.manifest.inputs)
+    return [parent for parent in found if parent is not None]

@@ -3,7 +3,7 @@
     root, runtime, tracking            where and how: never part of an artifact's identity
     eval_set, clean, ..., registry     one section per stage
 
-Numbers are read as a person means them (`3e-4` is a number), a duplicate or unknown key is an error.
+Numbers are read as a person means them (`3e-4` is one), a duplicate or unknown key is an error.
 """
 
 import dataclasses
@@ -53,10 +53,15 @@ class RuntimeConfig(BaseModel):
         3600, ge=0, description="how long to wait for an artifact that another run is building"
     )
     price_per_hour: float | None = Field(
-        None, ge=0, title="Price of this machine per hour", description="`mill plan` then shows money"
+        None,
+        ge=0,
+        title="Price of this machine per hour",
+        description="`mill plan` then shows money",
     )
 
-    def build(self, *, device: str, journal: Journal, progress: Progress, may_build: bool) -> Runtime:
+    def build(
+        self, *, device: str, journal: Journal, progress: Progress, may_build: bool
+    ) -> Runtime:
         """The Runtime of one stage, on the resolved `device`."""
         workers = (os.cpu_count() or 1) if self.workers == "auto" else self.workers
         return Runtime(
@@ -114,7 +119,9 @@ def explain(error: ValidationError, *, where: str) -> str:
     for problem in _of_the_meant_branches(error.errors(include_url=False)):
         keys, fields = _walk(problem["loc"])
         value = problem.get("input")
-        shown = "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
+        shown = (
+            "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
+        )
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = "no such setting" + _nearest(keys[-1], fields)
@@ -124,7 +131,7 @@ def explain(error: ValidationError, *, where: str) -> str:
 
 
 def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
-    """Where a value fits no member of a union, pydantic reports all; keep the member that was meant.
+    """Where a value fits no member of a union pydantic reports all; keep the one that was meant.
 
     That is one whose `kind` is right, and of several the one with the fewest problems.
     """
@@ -138,6 +145,7 @@ def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
             branches.setdefault(place[:cut], {}).setdefault(place[cut], []).append(problem)
     kept = []
     for members in branches.values():
+
         def misfit(found: list[Any]) -> tuple[bool, int]:
             return any(p["loc"][-1] == "kind" for p in found), len(found)
 

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from pipeline.reports.trace import trace
 from pipeline.reports.trace_html import render_trace_html
 from pipeline.reports.trace_terminal import render_trace
@@ -11,7 +13,6 @@ from pipeline.serving.loading import load_model
 from pipeline.serving.server import serve
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_text
-from rich.console import Console
 
 
 def chat_with(

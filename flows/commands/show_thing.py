@@ -104,7 +104,9 @@ def _show_model(console: Console, uri: str, root: Path) -> None:
         else:
             found = registry.at(named["name"], named["alias"])
             if found is None:
-                raise ConfigError(f"{named['name']} has no alias {named['alias']} at {registry.uri}")
+                raise ConfigError(
+                    f"{named['name']} has no alias {named['alias']} at {registry.uri}"
+                )
             version = found
     console.print(f"[bold]{version}[/bold]")
     console.print_json(json.dumps(dict(version.tags)))
@@ -131,8 +133,8 @@ def _show_document(console: Console, doc_id: str, root: Path) -> None:
             console.print(f"  {trained}")
     if not found:
         raise DataError(
-            f"{doc_id!r} is no artifact, run or model, and no document of the {len(corpora)} cleaned "
-            f"corpora under {root}"
+            f"{doc_id!r} is no artifact, run or model, and no document of the {len(corpora)} "
+            f"cleaned corpora under {root}"
         )
 
 

@@ -15,7 +15,9 @@ def existing_root(root: Path) -> Path:
     """The root as an absolute path; ConfigError if there is none."""
     root = root.expanduser().absolute()
     if not root.is_dir():
-        raise ConfigError(f"root={root} does not exist; name the root of an earlier run with --root")
+        raise ConfigError(
+            f"root={root} does not exist; name the root of an earlier run with --root"
+        )
     return root
 
 
@@ -39,8 +41,8 @@ def verify_store(root: Path) -> None:
             )  # fmt: skip
     if damaged:
         raise ArtifactError(
-            f"{len(damaged)} of {len(artifacts)} artifacts are damaged; delete their directories and "
-            f"run again to rebuild them. First: {damaged[0]}"
+            f"{len(damaged)} of {len(artifacts)} artifacts are damaged; delete their directories "
+            f"and run again to rebuild them. First: {damaged[0]}"
         )
     console.print(f"{len(artifacts)} artifacts are whole")
 
@@ -69,12 +71,26 @@ def import_tokenizer(file: Path, into: Path) -> None:
         print(f"imported {path}")
 
 
-def sync_store(root: Path) -> None:
-    """Send to MLflow what it lacks."""
+def sync_store(root: Path, *, uri: str | None) -> None:
+    """Send to MLflow what it lacks: runs from the journals, versions from the ledger."""
+    from pipeline.stages.register import RegistryConfig, register_pending  # heavy: mlflow
+    from pipeline.store.runtime import Runtime
+    from pipeline.tracking.config import TrackingConfig
     from pipeline.tracking.sync import sync
 
-    report = sync(existing_root(root))
-    print(report)
+    root = existing_root(root)
+    report = sync(root, uri)
+    print(
+        f"{report.runs} runs brought up to date, {report.records} records sent, "
+        f"{report.alive} runs still going"
+    )
+    for damaged in report.damaged:
+        print(f"damaged: {damaged}")
+    tracking = TrackingConfig(uri=uri) if uri else TrackingConfig()
+    for version in register_pending(
+        RegistryConfig(), root=root, runtime=Runtime(), tracking=tracking
+    ):
+        print(version.summary)
 
 
 def stages_table(rows: list[dict[str, object]]) -> Table:

@@ -15,7 +15,7 @@ from pipeline.corpus.rejects import MEASURES
 def journey(corpus: CleanedCorpus, doc_id: str) -> dict[str, Any] | None:
     """`{"verdict": ..., "measures": {...}}` of a document, None if the corpus never judged it.
 
-    The verdict is `kept`, `rejected: <reason>`, or `removed: <reason>` with the document it repeats.
+    The verdict is `kept`, `rejected: <reason>`, or `removed: <reason>` of which document.
     """
     for part in kept_parts(corpus):
         table = pq.read_table(part.path / MEASURES, filters=pc.field("doc_id") == doc_id)

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.artifacts import Checkpoint, ExampleSet
+from pipeline.artifacts import Checkpoint, ExampleSet, seek_artifact
 from pipeline.conversations.template import TextEncoder, prompt_ids
 from pipeline.store.errors import ConfigError
 from pipeline.tokens.chat_template import CHAT_TEMPLATE
-from pipeline.tracking.lineage import find_artifact
 
 PromptForm = Literal["continue", "answer"]
 MessageForm = Literal["pair", "chat"]
@@ -49,7 +48,7 @@ def forms_of(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageFor
         return "continue", "pair"
     for reference in checkpoint.manifest.inputs:
         if reference.startswith("examples@"):
-            examples = find_artifact(root, reference)
+            examples = seek_artifact(root, reference)
             if isinstance(examples, ExampleSet) and _has_conversations(examples):
                 return "answer", "chat"
     return "answer", "pair"

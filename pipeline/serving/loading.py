@@ -15,7 +15,15 @@ from model.checkpoint_io import load_model as load_weights
 from model.errors import WeightsError
 from model.huggingface import import_weights
 from model.language_model import LanguageModel
-from pipeline.artifacts import Artifact, Checkpoint, ExportedModel, TrainedTokenizer, open_artifact
+from pipeline.artifacts import (
+    DIRECTORIES,
+    Artifact,
+    Checkpoint,
+    ExportedModel,
+    TrainedTokenizer,
+    open_artifact,
+    seek_artifact,
+)
 from pipeline.conversations.template import TextEncoder
 from pipeline.serving.forms import MessageForm, PromptForm, forms_of, stop_ids
 from pipeline.serving.hf_tokenizer import HuggingFaceTokenizer
@@ -24,7 +32,6 @@ from pipeline.store.files import read_json
 from pipeline.store.manifest import is_finished
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.tracking.config import TrackingConfig
-from pipeline.tracking.lineage import DIRECTORIES, find_artifact
 
 MODEL_STAGES = ("pretrain", "finetune", "export")
 MIN_DIGITS = 4
@@ -131,7 +138,7 @@ def _artifact(reference: str, root: Path) -> Artifact | None:
 
 def _from_checkpoint(checkpoint: Checkpoint, root: Path, device: torch.device | str) -> LoadedModel:
     tokenizers = [ref for ref in checkpoint.manifest.inputs if ref.startswith("tokenizer@")]
-    artifact = find_artifact(root, tokenizers[0]) if tokenizers else None
+    artifact = seek_artifact(root, tokenizers[0]) if tokenizers else None
     if not isinstance(artifact, TrainedTokenizer):
         raise ArtifactError(
             f"{checkpoint.ref} was trained with {', '.join(tokenizers) or 'an unnamed tokenizer'}, "

@@ -17,7 +17,13 @@ from model.checkpoint_io import load_model, save_tensors
 from model.errors import WeightsError
 from model.huggingface import export_weights
 from model.language_model import LanguageModel
-from pipeline.artifacts import Checkpoint, EvalReport, ExportedModel, TrainedTokenizer
+from pipeline.artifacts import (
+    Checkpoint,
+    EvalReport,
+    ExportedModel,
+    TrainedTokenizer,
+    seek_artifact,
+)
 from pipeline.serving.forms import MessageForm, PromptForm, chat_template, forms_of, stop_ids
 from pipeline.serving.model_card import CardFacts, model_card
 from pipeline.store.building import Outcome, artifact_key, build
@@ -26,7 +32,6 @@ from pipeline.store.files import read_json, write_json, write_text
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
-from pipeline.tracking.lineage import find_artifact
 
 VERSION = 1
 LOGIT_TOLERANCE = 1e-5  # float32, ours against transformers on the same ids
@@ -201,7 +206,7 @@ def _card_facts(
     ancestors: dict[str, Mapping[str, Any]] = {}
     waiting = list(checkpoint.manifest.inputs)
     while waiting:
-        found = find_artifact(root, waiting.pop())
+        found = seek_artifact(root, waiting.pop())
         if found is not None and found.stage not in ancestors:
             ancestors[found.stage] = {"ref": found.ref, **found.facts}
             waiting += found.manifest.inputs

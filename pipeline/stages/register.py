@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel
+from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel, seek_artifact
 from pipeline.serving import gate
 from pipeline.serving.gate import Verdict
 from pipeline.store.errors import ArtifactError, NotBuilt
@@ -22,7 +22,6 @@ from pipeline.store.manifest import MANIFEST
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, tracking_uri
 from pipeline.tracking.ledger import Ledger
-from pipeline.tracking.lineage import find_artifact
 from pipeline.tracking.versions import (
     CHALLENGER,
     CHAMPION,
@@ -160,9 +159,9 @@ def register_pending(
     uri = tracking_uri(tracking or TrackingConfig(), root)
     done = []
     for facts in Ledger(root, uri).state().pending:
-        exported = find_artifact(root, f"export@{facts['export']}")
-        report = find_artifact(root, f"evaluate@{facts['report']}")
-        eval_set = find_artifact(root, f"eval_set@{facts['eval_set']}")
+        exported = seek_artifact(root, f"export@{facts['export']}")
+        report = seek_artifact(root, f"evaluate@{facts['report']}")
+        eval_set = seek_artifact(root, f"eval_set@{facts['eval_set']}")
         if not (
             isinstance(exported, ExportedModel)
             and isinstance(report, EvalReport)
@@ -269,7 +268,7 @@ def _champion_report(
 ) -> EvalReport | None:
     """The champion's report on this eval set: kept, found beside others, or made now."""
     if champion.tags.get("gristmill.eval_set") == eval_set.fingerprint:
-        kept = find_artifact(root, f"evaluate@{champion.tags.get('gristmill.report', '-')}")
+        kept = seek_artifact(root, f"evaluate@{champion.tags.get('gristmill.report', '-')}")
         if isinstance(kept, EvalReport):
             return kept
     wanted = {champion.tags.get("gristmill.checkpoint", "-"), eval_set.ref}
@@ -277,7 +276,7 @@ def _champion_report(
     found = _find_report(wanted, root)
     if found is not None or evaluate_champion is None:
         return found
-    exported = find_artifact(root, f"export@{champion.fingerprint or '-'}")
+    exported = seek_artifact(root, f"export@{champion.fingerprint or '-'}")
     return evaluate_champion(exported) if isinstance(exported, ExportedModel) else None
 
 
@@ -293,7 +292,7 @@ def _find_report(inputs: set[str], root: Path) -> EvalReport | None:
 def _base_bits(report: EvalReport, eval_set: EvalSet, root: Path) -> float | None:
     """Bits per byte of the base model that the tuned checkpoint in `report` started from."""
     for reference in gate.inputs_of(report, "finetune"):
-        checkpoint = find_artifact(root, reference)
+        checkpoint = seek_artifact(root, reference)
         if not isinstance(checkpoint, Checkpoint):
             continue
         for base in checkpoint.manifest.inputs:

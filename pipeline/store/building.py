@@ -1,7 +1,7 @@
 """Build an artifact once: reuse it if it is there, wait if another run builds it, else build it.
 
     key = artifact_key("clean", 1, config, [eval_set.fingerprint])
-    directory = build(key, root / "clean" / short(key.fingerprint), work, root=root, runtime=runtime)
+    directory = build(key, root / "clean" / digits, work, root=root, runtime=runtime)
 
 `work(directory)` writes files into `directory` and returns an Outcome; the manifest follows last.
 Killed at any moment, the next call finds no manifest and starts over (or resumes, `resume=True`).
@@ -92,7 +92,9 @@ def build(
         lock,
         owner=owner,
         wait_seconds=runtime.lock_wait_seconds,
-        waiting=lambda holder: runtime.progress.event("waiting", {"artifact": str(directory), "for": holder}),
+        waiting=lambda holder: runtime.progress.event(
+            "waiting", {"artifact": str(directory), "for": holder}
+        ),
     ):
         if is_finished(directory):
             return _reuse(key, directory, root=root, runtime=runtime, quiet=quiet)
@@ -124,7 +126,7 @@ def _prepare(directory: Path, *, resume: bool) -> None:
     if directory.exists() and not resume:
         shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in directory.rglob("*.tmp-*"):
+    for leftover in list(directory.rglob("*.tmp-*")):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
@@ -134,7 +136,9 @@ def _prepare(directory: Path, *, resume: bool) -> None:
 def _seal(
     key: ArtifactKey, directory: Path, outcome: Outcome, *, started: str, runtime: Runtime
 ) -> None:
-    files = {str(path.relative_to(directory)): file_facts(path) for path in artifact_files(directory)}
+    files = {
+        str(path.relative_to(directory)): file_facts(path) for path in artifact_files(directory)
+    }
     manifest = Manifest(
         stage=key.stage,
         stage_version=key.stage_version,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pipeline.store.errors import ArtifactError
 
@@ -21,12 +21,14 @@ MAX_RESUBMISSIONS = 3
 class InlineExecutor(Executor):
     """Runs each job at once in the calling process."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(
+        self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any
+    ) -> "Future[Result]":  # fmt: skip
         """Run now; the result or the exception is in the returned future."""
-        future: Future = Future()
+        future: Future[Result] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # handed to the caller by Future.result, as every executor does
+        except Exception as error:  # noqa: BLE001 - handed to the caller by Future.result, as every executor does
             future.set_exception(error)
         return future
 
@@ -66,7 +68,9 @@ def run_jobs(
     results: dict[int, Result] = {}
     for _attempt in range(MAX_RESUBMISSIONS + 1):
         with runtime.executor() as pool:
-            futures = {i: pool.submit(function, job) for i, job in enumerate(jobs) if i not in results}
+            futures = {
+                i: pool.submit(function, job) for i, job in enumerate(jobs) if i not in results
+            }
             broken = False
             for i, future in futures.items():
                 try:

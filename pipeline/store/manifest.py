@@ -82,7 +82,11 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         "config": manifest.config,
         "facts": dict(manifest.facts),
         "files": {
-            name: {"bytes": f.bytes, "sha256": f.sha256, **({"blocks": list(f.blocks)} if f.blocks else {})}
+            name: {
+                "bytes": f.bytes,
+                "sha256": f.sha256,
+                **({"blocks": list(f.blocks)} if f.blocks else {}),
+            }
             for name, f in manifest.files.items()
         },
         "parts": list(manifest.parts),
@@ -120,7 +124,9 @@ def is_finished(directory: Path) -> bool:
     return (directory / MANIFEST).is_file()
 
 
-def verify(directory: Path, *, mode: VerifyMode = "full", parts_root: Path | None = None) -> Manifest:
+def verify(
+    directory: Path, *, mode: VerifyMode = "full", parts_root: Path | None = None
+) -> Manifest:
     """Check every file, and with `parts_root` every part, against the stored hashes.
 
     `auto` is `full` up to 2 GiB per artifact and `sampled` above. Raises ArtifactError naming the
@@ -150,7 +156,8 @@ def _check_size(directory: Path, name: str, facts: FileFacts) -> None:
     if found != facts.bytes:
         state = "is missing" if found is None else f"has {found} bytes"
         raise ArtifactError(
-            f"{path} {state}, its manifest says {facts.bytes}; delete {directory} and rerun to rebuild it"
+            f"{path} {state}, its manifest says {facts.bytes}; "
+            f"delete {directory} and rerun to rebuild it"
         )
 
 

@@ -8,32 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, open_artifact
-from pipeline.store.errors import ArtifactError
-from pipeline.store.fingerprint import MLFLOW_DIGITS, short
+from pipeline.artifacts import Artifact, seek_artifact
+from pipeline.store.fingerprint import MLFLOW_DIGITS
 
 MAX_PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
-DIRECTORIES: Mapping[str, str] = {
-    "eval_set": "eval-sets",
-    "tokenize": "tokens",
-    "evaluate": "eval",
-}
-"""Stage -> directory under the root, where they differ (the house plan's table)."""
-
-
-def find_artifact(root: Path, reference: str) -> Artifact | None:
-    """The finished artifact of `stage@fingerprint` (12 digits or more), None if it is not there."""
-    stage, _, fingerprint = reference.rpartition("@")
-    home = root / DIRECTORIES.get(stage, stage)
-    candidates = home.glob("*") if stage == "eval_set" else [home / short(fingerprint)]
-    for path in candidates:
-        try:
-            artifact = open_artifact(path)
-        except (ArtifactError, NotADirectoryError):
-            continue
-        if artifact.stage == stage and artifact.fingerprint.startswith(fingerprint):
-            return artifact
-    return None
 
 
 def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -88,7 +66,7 @@ def datasets(root: Path, artifact: Artifact) -> list[dict[str, str]]:
     rows = []
     for reference in artifact.manifest.inputs:
         name, _, fingerprint = reference.rpartition("@")
-        found = find_artifact(root, reference)
+        found = seek_artifact(root, reference)
         source = str(found.path.relative_to(root)) if found is not None else reference
         full = found.fingerprint if found is not None else fingerprint
         role = "evaluation" if name == "eval_set" else "training"

@@ -18,12 +18,11 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.artifacts import ExportedModel
+from pipeline.artifacts import ExportedModel, seek_artifact
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import check_name, file_lock
 from pipeline.tracking.config import TrackingConfig, tracking_uri
 from pipeline.tracking.ledger import Entry, Ledger
-from pipeline.tracking.lineage import find_artifact
 from pipeline.tracking.store import UNAVAILABLE, Store, open_store
 from pipeline.tracking.versions import (
     CHAMPION,
@@ -189,7 +188,7 @@ class Registry:
         for entry in state.versions:
             if entry.name not in lost:
                 continue
-            exported = find_artifact(self._root, f"export@{entry.fingerprint}")
+            exported = seek_artifact(self._root, f"export@{entry.fingerprint}")
             if not isinstance(exported, ExportedModel):
                 logger.warning(
                     "%s cannot be registered again: export@%s is not under %s",
@@ -277,7 +276,7 @@ def model_directory(
             if version is None:
                 raise ConfigError(f"{name} has no alias {alias} at {registry.uri}")
             label = f"{version.name} version {version.number}"
-            exported = find_artifact(root, f"export@{version.fingerprint or '-'}")
+            exported = seek_artifact(root, f"export@{version.fingerprint or '-'}")
             if isinstance(exported, ExportedModel):
                 return exported.hf_path, label
             return registry.download(version), label

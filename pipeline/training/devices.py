@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from model.host_memory import keep_freed_memory
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import read_json, write_json
 from pipeline.store.fingerprint import digest, short
@@ -84,7 +85,8 @@ def resolve_dtype(dtype: Dtype, *, identity: Any, root: Path, device: str) -> Re
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Torch's intra-op threads inside this block, restored afterwards."""
+    """Torch's intra-op threads inside this block, restored afterwards; freed memory is kept."""
+    keep_freed_memory()
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -19,7 +19,9 @@ def small_settings(root: Path) -> dict:
         "tracking": {"system_metrics_seconds": None},
         "eval_set": {"name": "small", "max_bytes": 40_000},
         "clean": {
-            "sources": [{"kind": "pydocs", "standard_library": False, "packages": ["tqdm", "typer"]}]
+            "sources": [
+                {"kind": "pydocs", "standard_library": False, "packages": ["tqdm", "typer"]}
+            ]
         },
         "tokenizer": {"kind": "trained", "vocab_size": 1024},
         "tokenize": {"validation_fraction": 0.05},
@@ -54,15 +56,22 @@ def write_settings(path: Path, settings: dict) -> Path:
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a child: no Prefect server of the developer's own, our code importable."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "GRISTMILL_"))}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PREFECT_", "MLFLOW_", "GRISTMILL_"))
+    }
     return {**kept, "PYTHONPATH": str(CHECKOUT), "COLUMNS": "120", **more}
 
 
-def mill(*arguments: str, cwd: Path | None = None, check: bool = True, timeout: float = 240, **more: str):
+def mill(
+    *arguments: str, cwd: Path | None = None, check: bool = True, timeout: float = 240, **more: str
+):
     """Run the command line in a process of its own, as a user does."""
     result = subprocess.run(
         [sys.executable, "-P", "-c", "from flows.cli import main; main()", *arguments],
-        cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=timeout, check=False,
+        cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=timeout,
+        check=False,
     )  # fmt: skip
     if check:
         assert result.returncode == 0, result.stdout + result.stderr

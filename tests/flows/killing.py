@@ -1,6 +1,6 @@
 """Run the small graph in a child that kills itself with -9 inside a chosen stage.
 
-The kill comes with the n-th `os.replace` or `os.fsync` of that stage, that is in the middle of writing.
+The kill comes with the n-th `os.replace` or `os.fsync` of that stage: in the middle of writing.
 """
 
 import multiprocessing

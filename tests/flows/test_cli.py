@@ -55,12 +55,29 @@ def test_every_command_runs_from_a_directory_with_the_users_own_modules(small_ru
     assert "finetune" in mill("show", run_id, *root, cwd=hostile).stdout
     assert mill("chat", tuned, "--once", "Parameters of f(a)", *root, cwd=hostile).stdout
     page = hostile / "page.html"
-    traced = mill("trace", tuned, "Return the", "--answer", "a", "--html", str(page), *root, cwd=hostile).stdout
+    traced = mill(
+        "trace", tuned, "Return the", "--answer", "a", "--html", str(page), *root, cwd=hostile
+    ).stdout
     assert "(1," in traced and "<html" in page.read_text(encoding="utf-8")
-    assert "tokens" in mill("store", "shards", reference(small_run, "tokenize", "tokens"), *root, cwd=hostile).stdout
+    assert (
+        "tokens"
+        in mill(
+            "store", "shards", reference(small_run, "tokenize", "tokens"), *root, cwd=hostile
+        ).stdout
+    )
     assert "whole" in mill("store", "verify", *root, cwd=hostile).stdout
     assert mill("store", "sync", *root, cwd=hostile).returncode == 0
-    assert "tokens" in mill("tokenizer", "inspect", reference(small_run, "tokenizer"), "def f(): 中文", *root, cwd=hostile).stdout
+    assert (
+        "tokens"
+        in mill(
+            "tokenizer",
+            "inspect",
+            reference(small_run, "tokenizer"),
+            "def f(): 中文",
+            *root,
+            cwd=hostile,
+        ).stdout
+    )
 
 
 def test_plan_says_reuse_for_a_finished_run_and_builds_nothing(small_run, tmp_path):
@@ -83,11 +100,18 @@ def test_plan_names_tokens_epochs_and_money_before_the_first_run(tmp_path):
 
 def test_plan_that_exceeds_memory_is_refused_before_work(tmp_path):
     settings = small_settings(tmp_path / "root")
-    settings["pretrain"]["model"] |= {"width": 65536, "layers": 1000, "hidden_width": 262144, "head_width": 32768}
+    settings["pretrain"]["model"] |= {
+        "width": 65536,
+        "layers": 1000,
+        "hidden_width": 262144,
+        "head_width": 32768,
+    }
     config = write_settings(tmp_path / "small.yaml", settings)
     result = mill("run", str(config), "--no-prefect", check=False)
     assert result.returncode == 2
-    assert re.search(r"error: pretrain needs about [\d.]+ GB of memory, this machine has", result.stderr)
+    assert re.search(
+        r"error: pretrain needs about [\d.]+ GB of memory, this machine has", result.stderr
+    )
     assert not (tmp_path / "root" / "clean").exists()
 
 
@@ -118,7 +142,7 @@ def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, 
     [
         (["pretrain.hroizon={steps: 3}"], 2, "did you mean horizon?"),
         (["pretrain.horizon={steps: -1}"], 2, "greater than or equal to 1"),
-        (["clean.sources=[{kind: jsonl, name: mine, paths: [/nowhere/x.jsonl]}]"], 3, "/nowhere/x.jsonl"),
+        (["clean.sources=[{kind: jsonl, name: mine, paths: [/nowhere/x.jsonl]}]"], 3, "/nowhere/x"),
         (["tokenizer.vocab_size=200000"], 2, "vocab"),
         (["pretrain.context_length=1000000"], 2, "context_length"),
         (["eval_set.name=../x"], 2, "eval_set.name"),
@@ -157,7 +181,9 @@ def test_corrupted_artifact_is_refused_and_the_others_untouched(small_run, tmp_p
     config = write_settings(tmp_path / "small.yaml", small_settings(root))
     result = mill("run", str(config), "--no-prefect", check=False)
     assert result.returncode == 4
-    assert re.search(r"model.safetensors is damaged: sha256 expected \w{64}, found \w{64}; delete", result.stderr)
+    assert re.search(
+        r"model.safetensors is damaged: sha256 expected \w{64}, found \w{64}; delete", result.stderr
+    )
     assert mill("store", "verify", "--root", str(root), check=False).returncode == 4
 
 
@@ -170,7 +196,8 @@ def test_full_disk_is_a_clear_error_and_the_next_run_goes_on(small_run, tmp_path
         "from flows.cli import main; main()"
     )
     result = subprocess.run(
-        [sys.executable, "-P", "-c", code, "run", str(config), "--no-prefect", "tracking.enabled=false"],
+        [sys.executable, "-P", "-c", code, "run", str(config), "--no-prefect",
+         "tracking.enabled=false"],
         env=environment(), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert result.returncode == 4, result.stdout + result.stderr
@@ -184,10 +211,17 @@ def test_your_own_text_is_three_lines_of_yaml(small_run, tmp_path):
     folder.mkdir()
     sentences = "The miller weighs every sack of grain before the stones are set to work. "
     for number in range(60):
-        body = "\n\n".join(f"{sentences}Sack {number * 100 + n} came by cart {n * n % 97}." for n in range(8))
+        body = "\n\n".join(
+            f"{sentences}Sack {number * 100 + n} came by cart {n * n % 97}." for n in range(8)
+        )
         (folder / f"文件-{number}.txt").write_text(body, encoding="utf-8")
     settings = small_settings(tmp_path / "root")
-    settings["clean"] = {"sources": [{"kind": "text", "name": "mine", "paths": [str(folder)]}], "filters": [{"kind": "length"}], "dedup": {"near": False}, "decontamination": {"max_overlap": 1.0, "max_covered": 1.0, "near_duplicates": False}}
+    settings["clean"] = {
+        "sources": [{"kind": "text", "name": "mine", "paths": [str(folder)]}],
+        "filters": [{"kind": "length"}],
+        "dedup": {"near": False},
+        "decontamination": {"max_overlap": 1.0, "max_covered": 1.0, "near_duplicates": False},
+    }
     settings["eval_set"] = {"name": "mine", "max_bytes": 5_000}
     settings["tokenizer"]["vocab_size"] = 300
     config = write_settings(tmp_path / "mine.yaml", settings)

@@ -84,7 +84,9 @@ def test_deleted_databases_rebuild_nothing_and_the_champion_answers(small_run, t
     output = mill("run", str(config), "--no-prefect").stdout
     assert "built" not in output
     assert identities(root) == before
-    answer = mill("chat", "models:/small@champion", "--once", "Parameters of f(a)", "--root", str(root))
+    answer = mill(
+        "chat", "models:/small@champion", "--once", "Parameters of f(a)", "--root", str(root)
+    )
     assert answer.returncode == 0
 
 

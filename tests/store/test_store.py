@@ -30,7 +30,9 @@ RUNTIME = Runtime()
 KEY = artifact_key("clean", 1, {"a": 1}, [])
 
 
-def make(root: Path, key: ArtifactKey = KEY, data: bytes = b"text", runtime: Runtime = RUNTIME) -> Path:
+def make(
+    root: Path, key: ArtifactKey = KEY, data: bytes = b"text", runtime: Runtime = RUNTIME
+) -> Path:
     def work(directory: Path) -> Outcome:
         write_bytes(directory / "data.bin", data)
         return Outcome({"bytes": len(data)})
@@ -44,18 +46,27 @@ def test_fingerprint_is_the_same_for_equal_values_in_any_order():
 
 def test_fingerprint_golden_value_is_stable():
     """Changes here rebuild every user's artifacts: raise a STAGE_VERSION instead."""
-    key = artifact_key("clean", 1, {"rate": 3e-4, "名": "值", "none": None}, ["eval_set@" + "0" * 64])
+    key = artifact_key(
+        "clean", 1, {"rate": 3e-4, "名": "值", "none": None}, ["eval_set@" + "0" * 64]
+    )
     assert key.fingerprint == "c3c8bdc89b1524984a2459c01fa110af01ac18854917904880a0f9b393801cec"
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), Path("/tmp"), float("nan"), float("inf"), {1: 2}])
+@pytest.mark.parametrize(
+    "value", [{1, 2}, object(), Path("/tmp"), float("nan"), float("inf"), {1: 2}]
+)
 def test_value_without_stable_identity_is_refused(value):
     with pytest.raises(ConfigError):
         canonical_json({"x": value})
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
 def test_canonical_json_reads_back(value):
     try:
         text = canonical_json(value).decode("utf-8", "surrogatepass")
@@ -84,7 +95,9 @@ def test_build_makes_once_then_reuses(tmp_path):
 def test_flipped_byte_is_an_error_that_names_file_and_hashes(tmp_path):
     directory = make(tmp_path, data=b"text")
     (directory / "data.bin").write_bytes(b"texT")
-    with pytest.raises(ArtifactError, match="data.bin is damaged: sha256 expected [0-9a-f]{64}, found"):
+    with pytest.raises(
+        ArtifactError, match="data.bin is damaged: sha256 expected [0-9a-f]{64}, found"
+    ):
         make(tmp_path)
 
 
@@ -161,8 +174,9 @@ def test_lock_names_its_owner_and_is_freed_by_kill_minus_nine(tmp_path):
     assert process.stdout is not None
     process.stdout.readline()
     heard: list[str] = []
-    with pytest.raises(ArtifactError, match="the other run"), file_lock(
-        lock, owner="me", wait_seconds=0.2, waiting=heard.append
+    with (
+        pytest.raises(ArtifactError, match="the other run"),
+        file_lock(lock, owner="me", wait_seconds=0.2, waiting=heard.append),
     ):
         pass
     assert heard == ["the other run"]

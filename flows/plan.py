@@ -44,7 +44,7 @@ class StagePrediction:
     stage: str
     title: str
     action: str
-    """`reuse` or `build`."""
+    """`reuse`, `build`, or `do` for an action that is never cached."""
     seconds: float
     memory: float
     disk: float
@@ -138,6 +138,8 @@ def describe(stage: str, load: Workload) -> tuple[float, str, float, float, floa
         teraflops = load.training_tokens * load.flops_per_token / 1e12
         memory = PROCESS_MEMORY + load.parameters * 20 + load.activation_bytes
         return teraflops, "TFLOP", teraflops * SECONDS_PER_TERAFLOP, memory, load.parameters * 40
+    if stage == "examples":
+        return 1.0, "run", SECONDS_FIXED[stage], data_memory, 20e6
     memory = PROCESS_MEMORY + load.parameters * 20 + load.activation_bytes
     return 1.0, "run", SECONDS_FIXED.get(stage, 5.0), memory, load.parameters * 8
 
@@ -150,7 +152,10 @@ def predicted_rows(
     rows = []
     for action in actions:
         if action.outcome != "build":
-            rows.append(StagePrediction(action.stage, action.title, "reuse", 0.5, 0, 0, 0, ""))
+            seconds = SECONDS_FIXED["registry"] if action.outcome == "do" else 0.5
+            rows.append(
+                StagePrediction(action.stage, action.title, action.outcome, seconds, 0, 0, 0, "")
+            )
             continue
         work, unit, seconds, memory, disk = describe(action.stage, load)
         if (action.stage, unit) in rates:

@@ -43,7 +43,7 @@ class StageRecord:
     stage: str
     title: str
     outcome: str
-    """`built`, `reused`, `done` (actions) or `build` (plans)."""
+    """`built`, `reused`, `done` (actions); in plans `build`, `reuse`, `do`."""
     seconds: float
     ref: str
 
@@ -128,8 +128,9 @@ class Run:
             progress.event("ended", {})
 
     def plan_only(self, stage: str, title: str) -> Planned:
-        """Record that a plan would build this stage."""
-        self.records.append(StageRecord(stage, title, "build", 0.0, ""))
+        """Record that a plan would build this stage (the registry is an action, always done)."""
+        outcome = "do" if stage == "registry" else "build"
+        self.records.append(StageRecord(stage, title, outcome, 0.0, ""))
         return Planned(stage)
 
     def finished(self, stage: str, title: str, noun: Any) -> None:

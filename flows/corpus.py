@@ -4,7 +4,9 @@ from typing import Any
 
 from prefect import flow
 
+from flows import show
 from flows.executing import execute
+from flows.logs import quiet_user_errors
 from flows.run import Run, current_call
 from flows.settings import Preset, Settings, resolve
 from flows.stages import clean_corpus, freeze_eval_set, tokenize_corpus, train_tokenizer
@@ -20,7 +22,7 @@ def graph(run: Run) -> TokenShards:
     return tokenize_corpus(run, c.tokenize, corpus, tokenizer)
 
 
-@flow(name="corpus", persist_result=False)
+@flow(name="corpus", persist_result=False, on_failure=[show.failed], on_crashed=[show.failed])
 def corpus(
     preset: Preset = "pydocs",
     settings: Settings = Settings(),  # noqa: B008 - frozen, and Prefect builds its form from it
@@ -33,6 +35,7 @@ def corpus(
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts; replaces both.
     """
+    quiet_user_errors()
     call = current_call()
     execute(
         resolve(preset, settings, config), graph, name="corpus", display=call.display,

@@ -9,31 +9,42 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+import httpx
+
 from flows.display import Display
 from flows.environment import prepare_environment
 from flows.root import prepare_root
-from flows.server import PrefectServer, free_port, port_is_free, start_child
-from flows.settings import ROOT_VARIABLE
+from flows.server import START_SECONDS, PrefectServer, free_port, port_is_free, start_child
+from flows.settings import MLFLOW_UI_VARIABLE, ROOT_VARIABLE
 from pipeline.store.errors import ConfigError, MillError
 from pipeline.store.provenance import CHECKOUT
 from pipeline.tracking.config import default_artifacts, default_uri
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 POOL = "local"
-STOP_SECONDS = 10
+STOP_SECONDS = 25  # longer than the guardian's own grace
 
 
 def run_development(root: Path, *, prefect_port: int, mlflow_port: int) -> None:
     """Start everything, print the addresses, wait for Ctrl-C or SIGTERM, stop everything."""
     root = prepare_root(root)
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
+        os.environ.pop(name, None)  # this server is the one meant here
+    os.environ["PREFECT_HOME"] = str(root / "prefect")
     prepare_environment(root)
     ports = [_usable(prefect_port, "--prefect-port"), _usable(mlflow_port, "--mlflow-port")]
+    if ports[0] == ports[1]:
+        raise ConfigError(f"--prefect-port and --mlflow-port are both {ports[0]}; choose two")
     display = Display()
-    signal.signal(signal.SIGTERM, _interrupt)
+    addresses = [f"http://127.0.0.1:{port}" for port in ports]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with ExitStack() as stack:
         try:
+            display.line(f"gristmill: starting Prefect and MLflow on {root}", style="bold")
             server = PrefectServer(root / "prefect", port=ports[0], ui=True)
             stack.callback(server.stop)
+            _create_tracking_store(root)
             mlflow = _guarded(_mlflow_command(root, ports[1]), {}, root / "journal" / "mlflow.log")
             stack.callback(_stop, mlflow)
             server.wait_until_healthy()
@@ -41,6 +52,7 @@ def run_development(root: Path, *, prefect_port: int, mlflow_port: int) -> None:
                 "PREFECT_API_URL": server.api_url,
                 "PREFECT_HOME": str(server.home),
                 ROOT_VARIABLE: str(root),
+                MLFLOW_UI_VARIABLE: addresses[1],
             }
             _prefect(surroundings, "work-pool", "create", POOL, "--type", "process", "--overwrite")
             _prefect(surroundings, "--no-prompt", "deploy", "--all")
@@ -49,22 +61,47 @@ def run_development(root: Path, *, prefect_port: int, mlflow_port: int) -> None:
                 surroundings, root / "prefect" / "worker.log",
             )  # fmt: skip
             stack.callback(_stop, worker)
-            display.line(f"Prefect  http://127.0.0.1:{ports[0]}    (worker on the pool {POOL!r})")
-            display.line(f"MLflow   http://127.0.0.1:{ports[1]}")
-            display.line("Ctrl-C stops all three.", style="dim")
-            _watch({"Prefect server": server.process, "MLflow UI": mlflow, "worker": worker})
+            children = {"Prefect server": server.process, "MLflow UI": mlflow, "worker": worker}
+            _wait_for_mlflow(addresses[1], children)
+            display.line(f"Prefect  {addresses[0]}    deployments ready, worker on pool {POOL!r}")
+            display.line(f"MLflow   {addresses[1]}")
+            display.line("Ctrl-C stops everything, running flows too.", style="dim")
+            while True:
+                _check(children)
+                time.sleep(0.5)
         except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
             display.line("stopping", style="dim")
 
 
-def _watch(children: dict[str, subprocess.Popen[bytes]]) -> None:
-    while True:
-        for name, process in children.items():
-            if process.poll() is not None:
-                raise MillError(
-                    f"the {name} ended with code {process.returncode}; see the logs under the root"
-                )
-        time.sleep(0.5)
+def _create_tracking_store(root: Path) -> None:
+    """Make or migrate mlflow.db before the server and the flows open it at once."""
+    from pipeline.tracking.store import open_client  # heavy: mlflow, while Prefect starts
+
+    open_client(default_uri(root), root)
+
+
+def _wait_for_mlflow(address: str, children: dict[str, subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(timeout=2, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            _check(children)
+            try:
+                if client.get(f"{address}/health").status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+    raise MillError(f"MLflow did not start at {address} within {START_SECONDS} s")
+
+
+def _check(children: dict[str, subprocess.Popen[bytes]]) -> None:
+    for name, process in children.items():
+        if process.poll() is not None:
+            raise MillError(
+                f"the {name} ended with code {process.returncode}; its log lies under the root"
+            )
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -87,9 +124,7 @@ def _mlflow_command(root: Path, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _guarded(
-    command: list[str], environment: dict[str, str], log: Path
-) -> subprocess.Popen[bytes]:
+def _guarded(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     guard = [sys.executable, "-P", str(GUARDIAN), *command]
     return start_child(guard, environment=environment, log=log, cwd=CHECKOUT)
 

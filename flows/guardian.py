@@ -1,9 +1,10 @@
-"""Run a command and its whole process group for exactly as long as the parent lives.
+"""Run a command and everything it ever starts for exactly as long as the parent lives.
 
     python -P flows/guardian.py COMMAND...
 
-Servers that start children of their own (MLflow, a Prefect worker) leave them behind when they are
-killed; the kernel tells this process that its parent is gone, and it ends the group.
+Servers that start processes of their own (MLflow's workers; a Prefect worker's flow runs, each in
+its own session) leave them behind when they are killed. The kernel tells this process that its
+parent is gone, and hands it every descendant that lost its own parent (a subreaper); it ends all.
 """
 
 import ctypes
@@ -11,45 +12,85 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import FrameType
 
+import psutil
+
 PR_SET_PDEATHSIG = 1
-GRACE_SECONDS = 8.0
+PR_SET_CHILD_SUBREAPER = 36
+GRACE_SECONDS = 15.0
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _tie_to_parent(number: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+def _prctl(option: int, value: int) -> None:
+    if _libc is not None:
+        _libc.prctl(option, value)
 
 
 def main(command: list[str]) -> int:
-    """Start `command` in a group of its own; forward the end of the parent to all of it."""
-    _tie_to_parent(signal.SIGTERM)
+    """Start `command`, wait for its end or for ours, and leave nothing of it behind."""
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    parent = os.getppid()
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        return 1  # the parent went before the kernel knew that we care
     process = subprocess.Popen(
-        command, start_new_session=True, preexec_fn=lambda: _tie_to_parent(signal.SIGKILL)
+        command, start_new_session=True, preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     )
+    while process.pid not in _reaped and not asked.wait(0.2):
+        _reap()
+    end_descendants()
+    return _reaped.get(process.pid, 0)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        _signal_group(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
+
+_reaped: dict[int, int] = {}
+"""Exit code of every child and adopted orphan that has ended."""
+
+
+def _reap() -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _reaped[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _living() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def end_descendants() -> None:
+    """Ask all descendants to end (a training run saves its state then), later make them."""
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 5.0)):
+        for process in _living():
+            try:
+                process.send_signal(number)
+            except psutil.NoSuchProcess:
+                continue
+        deadline = time.monotonic() + seconds
+        while _living() and time.monotonic() < deadline:
+            _reap()
             time.sleep(0.05)
-        _signal_group(process.pid, signal.SIGKILL)
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    code = process.wait()
-    _signal_group(process.pid, signal.SIGKILL)
-    return code
-
-
-def _signal_group(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        pass
+        _reap()
 
 
 if __name__ == "__main__":

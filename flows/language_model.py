@@ -12,6 +12,7 @@ from prefect import flow
 
 from flows import show
 from flows.executing import execute
+from flows.logs import quiet_user_errors
 from flows.run import Call, Run, current_call
 from flows.settings import Preset, Settings, resolve
 from flows.stages import (
@@ -101,7 +102,9 @@ def report(run: Run, made: LanguageModel) -> None:
     show.finish(run, facts)
 
 
-@flow(name="language-model", persist_result=False)
+@flow(
+    name="language-model", persist_result=False, on_failure=[show.failed], on_crashed=[show.failed]
+)
 def language_model(
     preset: Preset = "pydocs",
     settings: Settings = Settings(),  # noqa: B008 - frozen, and Prefect builds its form from it
@@ -114,6 +117,7 @@ def language_model(
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts and the command line; replaces both.
     """
+    quiet_user_errors()
     run_language_model(resolve(preset, settings, config), current_call(), orchestrated=True)
 
 

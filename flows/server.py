@@ -57,6 +57,9 @@ def start_child(
             stdout=output,
             stderr=output,
             cwd=cwd,
+            # A session of its own: Ctrl-C in the terminal and `timeout` signal the whole group, and
+            # a run that saves its state on SIGTERM still needs its server to say so.
+            start_new_session=True,
             preexec_fn=die_with_parent,
         )
 
@@ -81,9 +84,9 @@ class PrefectServer:
             "PREFECT_API_URL": self.api_url,
         }
         arguments = [
-            sys.executable, "-P", "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
-            "--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning",
-            "--lifespan", "on",
+            sys.executable, "-P", "-m", "uvicorn", "--factory",
+            "prefect.server.api.server:create_app", "--host", "127.0.0.1",
+            "--port", str(self.port), "--log-level", "warning", "--lifespan", "on",
         ]  # fmt: skip
         self.process = start_child(arguments, environment=environment, log=self.log)
 
@@ -104,8 +107,8 @@ class PrefectServer:
         tail = self.log.read_text(errors="replace")[-1500:] if self.log.is_file() else ""
         self.stop()
         raise MillError(
-            f"the Prefect server did not start on port {self.port} within {START_SECONDS} s; its log "
-            f"{self.log} ends:\n{tail}\nrun with --no-prefect to do without it"
+            f"the Prefect server did not start on port {self.port} within {START_SECONDS} s; its "
+            f"log {self.log} ends:\n{tail}\nrun with --no-prefect to do without it"
         )
 
     def stop(self) -> None:
@@ -128,6 +131,8 @@ def prefect_api(root: Path, configured: str | None) -> Iterator[PrefectServer | 
     if configured:
         yield None
         return
+    # A child that is gone does not come back: Prefect's five retries would wait a minute per call.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
     home = Path(os.environ.get("PREFECT_HOME") or root / "prefect")
     server = PrefectServer(home)
     os.environ["PREFECT_API_URL"] = server.api_url

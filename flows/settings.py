@@ -4,10 +4,18 @@ A preset is a file in `flows/configs`; a knob left empty keeps the preset's valu
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from pipeline.config import RunConfig, validate
 from pipeline.store.errors import ConfigError
@@ -17,71 +25,90 @@ CONFIGS = Path(__file__).resolve().parent / "configs"
 Preset = Literal["pydocs", "tiny"]
 
 
+def _shown(position: int) -> Callable[[dict[str, Any]], None]:
+    """In the form's place `position`, as a plain field that may stay empty."""
+
+    def change(schema: dict[str, Any]) -> None:
+        schema["position"] = position
+        schema.pop("default", None)  # null would be shown as a value
+
+    return change
+
+
+Empty = SkipJsonSchema[None]
+"""None in Python, an empty field in the form: no int-or-None switch beside every knob."""
+
+
 class Settings(BaseModel):
-    """Knobs over the preset; an empty field keeps the preset's value."""
+    """Knobs over the preset. An empty field keeps the preset's value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text_files: list[str] | None = Field(
-        None, title="Your text", json_schema_extra={"position": 1},
+    text_files: list[str] | Empty = Field(
+        None, title="Your text", json_schema_extra=_shown(1),
         description="Files, folders or globs (.txt, .md, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) "
-        "on the machine that runs the flow; empty: the preset's text",
+        "on the machine that runs the flow; none: the preset's text",
     )  # fmt: skip
-    eval_set_name: str | None = Field(
-        None, title="Held-out set", json_schema_extra={"position": 2},
-        description="Frozen by name at first use; choose a new name for other text",
+    eval_set_name: str | Empty = Field(
+        None, title="Held-out set", json_schema_extra=_shown(2),
+        description="A name; its documents are frozen at first use. Other text needs a new name",
     )  # fmt: skip
-    model_name: str | None = Field(
-        None, title="Name in the registry", json_schema_extra={"position": 3},
+    model_name: str | Empty = Field(
+        None, title="Name in the registry", json_schema_extra=_shown(3),
         description="The tuned model gets this name, the base model NAME-base",
     )  # fmt: skip
-    vocab_size: int | None = Field(
-        None, ge=300, le=262_144, title="Vocabulary", json_schema_extra={"position": 4},
-        description="Number of tokens, special ones included",
+    vocab_size: Annotated[int, Field(ge=300, le=262_144)] | Empty = Field(
+        None, title="Vocabulary", json_schema_extra=_shown(4),
+        description="Number of tokens, special ones included (300 to 262,144)",
     )  # fmt: skip
-    context_length: int | None = Field(
-        None, ge=16, le=131_072, title="Context length", json_schema_extra={"position": 5},
-        description="Tokens the model sees at once",
+    context_length: Annotated[int, Field(ge=16, le=131_072)] | Empty = Field(
+        None, title="Context length", json_schema_extra=_shown(5),
+        description="Tokens the model sees at once (16 to 131,072)",
     )  # fmt: skip
-    width: int | None = Field(
-        None, ge=16, le=16_384, title="Width", json_schema_extra={"position": 6},
-        description="Dimensions of the residual stream; a multiple of the number of heads",
+    width: Annotated[int, Field(ge=16, le=16_384)] | Empty = Field(
+        None, title="Width", json_schema_extra=_shown(6),
+        description="Dimensions of the residual stream (16 to 16,384)",
     )  # fmt: skip
-    layers: int | None = Field(
-        None, ge=1, le=200, title="Layers", json_schema_extra={"position": 7},
-        description="Transformer blocks",
+    layers: Annotated[int, Field(ge=1, le=200)] | Empty = Field(
+        None, title="Layers", json_schema_extra=_shown(7),
+        description="Transformer blocks (1 to 200)",
     )  # fmt: skip
-    training_tokens: int | None = Field(
-        None, ge=1_000, title="Training tokens", json_schema_extra={"position": 8},
-        description="Tokens seen in pretraining, repetitions included",
+    training_tokens: Annotated[int, Field(ge=1_000)] | Empty = Field(
+        None, title="Training tokens", json_schema_extra=_shown(8),
+        description="Tokens seen in pretraining, repetitions included (from 1,000)",
     )  # fmt: skip
-    batch_rows: int | None = Field(
-        None, ge=1, le=65_536, title="Batch", json_schema_extra={"position": 9},
-        description="Rows of context length per optimiser step",
+    batch_rows: Annotated[int, Field(ge=1, le=65_536)] | Empty = Field(
+        None, title="Batch rows", json_schema_extra=_shown(9),
+        description="Rows of context length per optimiser step (1 to 65,536)",
     )  # fmt: skip
-    learning_rate: float | None = Field(
-        None, gt=0, le=1, title="Learning rate", json_schema_extra={"position": 10},
-        description="Peak learning rate of pretraining",
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | Empty = Field(
+        None, title="Learning rate", json_schema_extra=_shown(10),
+        description="Peak learning rate of pretraining (above 0, up to 1)",
     )  # fmt: skip
-    finetune_epochs: float | None = Field(
-        None, gt=0, le=100, title="Fine-tuning epochs", json_schema_extra={"position": 11},
-        description="Passes over the prompt/answer pairs",
+    finetune_epochs: Annotated[float, Field(gt=0, le=100)] | Empty = Field(
+        None, title="Fine-tuning epochs", json_schema_extra=_shown(11),
+        description="Passes over the prompt/answer pairs (above 0, up to 100)",
     )  # fmt: skip
-    finetune_learning_rate: float | None = Field(
-        None, gt=0, le=1, title="Fine-tuning learning rate", json_schema_extra={"position": 12}
+    finetune_learning_rate: Annotated[float, Field(gt=0, le=1)] | Empty = Field(
+        None, title="Fine-tuning learning rate", json_schema_extra=_shown(12),
+        description="Peak learning rate of fine-tuning (above 0, up to 1)",
     )  # fmt: skip
-    seed: int | None = Field(
-        None, ge=0, le=2**31 - 1, title="Seed", json_schema_extra={"position": 13},
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | Empty = Field(
+        None, title="Seed", json_schema_extra=_shown(13),
         description="Of pretraining and fine-tuning; same seed, same weights on the same machine",
     )  # fmt: skip
-    device: Literal["auto", "cpu", "cuda"] | None = Field(
-        None, title="Device", json_schema_extra={"position": 14},
+    device: Literal["auto", "cpu", "cuda"] | Empty = Field(
+        None, title="Device", json_schema_extra=_shown(14),
         description="auto takes an NVIDIA GPU where there is one",
     )  # fmt: skip
-    workers: int | None = Field(
-        None, ge=1, le=512, title="Worker processes", json_schema_extra={"position": 15},
-        description="For reading, cleaning and tokenizing",
+    workers: Annotated[int, Field(ge=1, le=512)] | Empty = Field(
+        None, title="Worker processes", json_schema_extra=_shown(15),
+        description="For reading, cleaning and tokenizing (1 to 512)",
     )  # fmt: skip
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 PLACES = {

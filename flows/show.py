@@ -6,9 +6,11 @@ reported by a background thread.
 
 import base64
 import contextvars
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,7 +21,10 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import PrefectException
+from prefect.flows import Flow
+from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import deployment, flow_run
 
 from flows.run import Run
@@ -31,6 +36,7 @@ from pipeline.reports.terminal import summary
 from pipeline.stages.register import Registration
 
 PROGRESS_SECONDS = 10.0
+START_AFTER_SECONDS = 2.0  # a stage that is over at once needs no progress bar
 API_ERRORS = (httpx.HTTPError, PrefectException, RuntimeError, OSError)
 
 
@@ -43,6 +49,11 @@ def run_tags() -> dict[str, str]:
         "prefect.deployment": deployment.name,
     }
     return {name: str(value) for name, value in tags.items() if value}
+
+
+def artifact_key_of(*parts: str) -> str:
+    """What Prefect takes as an artifact's key: lowercase letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
 def guarded(run: Run | None, action: Callable[[], Any]) -> Any:
@@ -86,7 +97,7 @@ def evaluation(run: Run, report: EvalReport) -> None:
     guarded(
         run,
         lambda: create_table_artifact(
-            key=f"evaluation-{report.facts.get('checkpoint_stage', 'model')}",
+            key=artifact_key_of("evaluation", str(report.facts.get("checkpoint_stage", "model"))),
             table=rows,
             description=report.ref,
         ),
@@ -95,9 +106,17 @@ def evaluation(run: Run, report: EvalReport) -> None:
 
 def registration(run: Run, version: Registration) -> None:
     """The gate's verdict and where the model is."""
-    text = f"**{version.name}** version {version.version}: {version.reason}\n\n```python\n{version.one_liner}\n```"
-    key = "registry-" + "".join(c if c.isalnum() else "-" for c in version.name.lower()).strip("-")
-    guarded(run, lambda: create_markdown_artifact(key=key, markdown=text, description=version.reason))
+    standing = ", ".join(version.aliases) or "no alias"
+    number = "not registered yet" if version.version is None else f"version {version.version}"
+    verdict = "Promoted" if version.promoted else "Not promoted"
+    text = (
+        f"### {version.name}, {number}\n\n**{verdict}** ({standing}): {version.reason}\n\n"
+        f"```python\n{version.one_liner}\n```"
+    )
+    key = artifact_key_of("registry", version.name)
+    guarded(
+        run, lambda: create_markdown_artifact(key=key, markdown=text, description=version.reason)
+    )
 
 
 def finish(run: Run, facts: RunFacts) -> None:
@@ -122,48 +141,63 @@ def finish(run: Run, facts: RunFacts) -> None:
 
 
 class PrefectProgress:
-    """The Progress of one stage in Prefect's pages, kept current by a thread of its own."""
+    """The Progress of one stage in Prefect's pages, kept current by a thread of its own.
+
+    The stage only leaves its numbers here; a slow or dead server holds up the thread, never the
+    stage. Made inside the task, whose context the thread borrows.
+    """
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self._share: float | None = None
-        self._text = ""
+        self.key = artifact_key_of("progress", title)
+        self._latest: tuple[float, float | None, str] | None = None
+        self._complete = False
         self._thread: threading.Thread | None = None
         self._context = contextvars.copy_context()
-        self._done = threading.Event()
+        self._ended = threading.Event()
         self._begun = time.monotonic()
 
     def advance(self, done: float, total: float | None, unit: str) -> None:
-        """Remember how far the stage is; the thread starts with the first long stage."""
-        self._share = 100.0 * done / total if total else None
-        self._text = f"{self.title}: {done:,.0f} {unit}"
-        if self._thread is None and self._share is not None and time.monotonic() - self._begun > 2:
-            self._context = contextvars.copy_context()
-            self._thread = threading.Thread(target=self._report, name="prefect-progress", daemon=True)
+        """Remember how far the stage is; the thread starts once the stage proves long."""
+        self._latest = (done, total, unit)
+        if self._thread is None and total and time.monotonic() - self._begun > START_AFTER_SECONDS:
+            self._thread = threading.Thread(
+                target=self._context.run, args=(self._report,), name="prefect-progress", daemon=True
+            )
             self._thread.start()
 
     def event(self, name: str, facts: Mapping[str, Any]) -> None:
-        """The stage's last event ends the thread."""
+        """`built` and `reused` complete the bar; `ended` (also after an error) ends the thread."""
         if name in ("built", "reused"):
-            self._share = 100.0
-            self._done.set()
+            self._complete = True
+        elif name == "ended":
+            self._ended.set()
+
+    def _now(self) -> tuple[float, str]:
+        done, total, unit = self._latest or (0.0, None, "")
+        share = 100.0 if self._complete else 100.0 * done / total if total else 0.0
+        of = f" of {total:,.0f}" if total else ""
+        return min(100.0, max(0.0, share)), f"{self.title}: {done:,.0f}{of} {unit}"
 
     def _report(self) -> None:
-        key = "progress-" + self.title.replace("_", "-")
+        share, text = self._now()
         artifact = guarded(
-            None,
-            lambda: self._context.run(
-                create_progress_artifact, progress=self._share or 0.0, key=key, description=self._text
-            ),
+            None, partial(create_progress_artifact, progress=share, key=self.key, description=text)
         )
-        while artifact is not None:
-            ended = self._done.wait(PROGRESS_SECONDS)
-            share = min(100.0, self._share or 0.0)
-            guarded(
-                None,
-                lambda: self._context.run(
-                    update_progress_artifact, artifact_id=artifact, progress=share, description=self._text
-                ),
-            )
-            if ended:
-                return
+        ended = artifact is None
+        while not ended:
+            ended = self._ended.wait(PROGRESS_SECONDS)
+            share, text = self._now()
+            guarded(None, partial(update_progress_artifact, artifact, share, description=text))
+
+
+def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Flow hook: one log line with the stage that failed and the command that goes on there."""
+    if flow_run.deployment_id is None:
+        return  # started by the command line, which says so itself
+    error = state.data if isinstance(state.data, BaseException) else None
+    where = "; ".join(getattr(error, "__notes__", ())) or "outside a stage"
+    flow_run_logger(flow_run, flow).error(
+        "%s ended %s (%s). Finished stages are kept; go on with: prefect flow-run retry %s",
+        flow_run.name, state.name, where, flow_run.id,
+    )  # fmt: skip

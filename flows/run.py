@@ -26,7 +26,7 @@ from pipeline.store.fingerprint import plain
 from pipeline.store.manifest import Manifest
 from pipeline.store.provenance import code_state
 from pipeline.store.runtime import Progress, Runtime, Silent
-from pipeline.tracking.run import Tracking, start_tracking
+from pipeline.tracking.run import Status, Tracking, start_tracking
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Call:
 _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
-def current_call() -> Call:
-    """The command line's call, or a plain one for a run started from a deployment."""
-    return _CALL.get() or Call(Display())
+def current_call(display: Callable[[], Display] = Display) -> Call:
+    """The command line's call, or one with its own `display` for a run of a deployment."""
+    return _CALL.get() or Call(display())
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def open_run(
         config, root, run_id, display, tracking, device,
         orchestrated=orchestrated, planning=planning, only=only, observers=observers,
     )  # fmt: skip
-    status = "FAILED"
+    status: Status = "FAILED"
     try:
         yield run
         status = "FINISHED"

@@ -5,7 +5,14 @@ from typing import Any
 from flows import show
 from flows.run import Run
 from flows.stage import Stage
-from pipeline.artifacts import Checkpoint, EvalReport, ExampleSet, ExportedModel, parents_of
+from pipeline.artifacts import (
+    Checkpoint,
+    EvalReport,
+    ExampleSet,
+    ExportedModel,
+    TrainedTokenizer,
+    parents_of,
+)
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
 from pipeline.stages import export_model as _export
@@ -28,18 +35,17 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
 
     def evaluate_champion(champion: ExportedModel) -> EvalReport:
         """Score a champion that has no report on this run's eval set, from its own checkpoint."""
-        parents = {a.stage: a for a in parents_of(champion)}
-        checkpoint = parents.get("finetune") or parents.get("pretrain")
-        examples = next((a for a in parents_of(report) if isinstance(a, ExampleSet)), None)
-        if not isinstance(checkpoint, Checkpoint) or examples is None:
-            raise ArtifactError(
-                f"{champion.ref} has no checkpoint under {run.root} to evaluate again"
-            )
+        parents = parents_of(champion)
+        checkpoints = [a for a in parents if isinstance(a, Checkpoint)]
+        tokenizers = [a for a in parents if isinstance(a, TrainedTokenizer)]
+        examples = [a for a in parents_of(report) if isinstance(a, ExampleSet)]
+        if not (checkpoints and tokenizers and examples):
+            raise ArtifactError(f"{champion.ref} has no checkpoint under {run.root} to score again")
         runtime = run.config.runtime.build(
             device=run.device, journal=Silent(), progress=Silent(), may_build=True
         )
         return _evaluate.evaluate(
-            run.config.evaluate, checkpoint, parents["tokenizer"], eval_set, examples,
+            run.config.evaluate, checkpoints[0], tokenizers[0], eval_set, examples[0],
             root=run.root, runtime=runtime,
         )  # fmt: skip
 

@@ -143,14 +143,15 @@ def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
             branches.setdefault((*place, problem["type"]), {}).setdefault("", []).append(problem)
         else:
             branches.setdefault(place[:cut], {}).setdefault(place[cut], []).append(problem)
-    kept = []
+    kept: list[Any] = []
     for members in branches.values():
-
-        def misfit(found: list[Any]) -> tuple[bool, int]:
-            return any(p["loc"][-1] == "kind" for p in found), len(found)
-
-        kept += min(members.values(), key=misfit)
+        kept += min(members.values(), key=_misfit)
     return kept
+
+
+def _misfit(problems: list[Any]) -> tuple[bool, int]:
+    """How far a member of a union is from what was meant: wrong kind first, then problems."""
+    return any(problem["loc"][-1] == "kind" for problem in problems), len(problems)
 
 
 def _is_class_name(part: int | str) -> bool:

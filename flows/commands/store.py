@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.display import clock
-from pipeline.artifacts import find_artifact, finished_artifacts
+from pipeline.artifacts import TokenShards, find_artifact, finished_artifacts
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.manifest import verify
 
@@ -51,7 +51,10 @@ def show_shards(reference: str, *, samples: int, root: Path) -> None:
     """Counts, lengths and decoded samples of token shards."""
     from pipeline.tokens.describe import describe_shards  # pyarrow
 
-    print(describe_shards(find_artifact(existing_root(root), reference), samples=samples))
+    shards = find_artifact(existing_root(root), reference)
+    if not isinstance(shards, TokenShards):
+        raise ArtifactError(f"{shards.ref} holds no token shards; name a tokenize@... artifact")
+    print(describe_shards(shards, samples=samples))
 
 
 def inspect_tokenizer(reference: str, text: str, *, root: Path) -> None:

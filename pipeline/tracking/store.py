@@ -65,7 +65,7 @@ def open_store(uri: str, root: Path, experiment: str) -> Store:
     if found is None:
         location = default_artifacts(root) if uri == default_uri(root) else None
         try:
-            return Store(uri, client, client.create_experiment(experiment, location))
+            return Store(uri, client, client.create_experiment(experiment, location, KIND))
         except MlflowException as error:
             found = client.get_experiment_by_name(experiment)  # another process was faster
             if found is None:

@@ -21,7 +21,7 @@ CONVERSATION = [
 def test_export_loads_in_transformers_with_equal_logits(world: World) -> None:
     base = world.base()
     exported = world.exported(base, world.report(base, world.eval_set(), bits=1.5))
-    assert exported.facts["max_logit_difference"] <= 1e-5
+    assert exported.facts["max_relative_logit_difference"] <= 1e-5
     model = AutoModelForCausalLM.from_pretrained(exported.hf_path)
     assert model.config.bos_token_id == Tokenizer.load(world.tokenizer().path).bos
     assert model(torch.arange(9).unsqueeze(0)).logits.shape == (1, 9, 263)

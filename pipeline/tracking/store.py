@@ -20,6 +20,8 @@ from pipeline.store.errors import ArtifactError
 from pipeline.store.files import file_lock
 from pipeline.tracking.config import StoreUnavailable, default_artifacts, default_uri, reachable
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow then opens the experiment with metrics and charts, not with prompts and traces."""
 HTTP_TIMEOUT_SECONDS = 10
 HTTP_RETRIES = 1
 MIGRATION_WAIT_SECONDS = 120.0

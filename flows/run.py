@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from flows.display import Display, StageDisplay, clock
+from flows.figures import figures_of
 from pipeline.artifacts import Artifact
 from pipeline.config import RunConfig
 from pipeline.store.errors import ConfigError
@@ -148,7 +149,7 @@ class Run:
         facts = headline(noun.manifest) if is_artifact else ref
         self.display.line(f"{mark} {title:<14} {outcome:<7} {clock(seconds):>8}  {facts}")
         if is_artifact and self.tracking is not None:
-            self.tracking.log_stage(noun)
+            self.tracking.log_stage(noun, figures_of(noun) if outcome == "built" else {})
         self._reached = self._reached or stage == self.only
 
 

@@ -9,7 +9,7 @@ Numbers are read as a person means them (`3e-4` is one), a duplicate or unknown 
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -149,9 +149,10 @@ def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
     return kept
 
 
-def _misfit(problems: list[Any]) -> tuple[bool, int]:
+def _misfit(problems: Iterable[Any]) -> tuple[bool, int]:
     """How far a member of a union is from what was meant: wrong kind first, then problems."""
-    return any(problem["loc"][-1] == "kind" for problem in problems), len(problems)
+    found = list(problems)
+    return any(problem["loc"][-1] == "kind" for problem in found), len(found)
 
 
 def _is_class_name(part: int | str) -> bool:

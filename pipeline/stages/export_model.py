@@ -253,6 +253,7 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     if not difference <= LOGIT_TOLERANCE:  # NaN included
         raise ArtifactError(
             f"the exported model's logits differ from ours by {difference:.2e} of the "
-            f"largest, allowed {LOGIT_TOLERANCE:.0e}; this architecture cannot be exported faithfully, report it"
+            f"largest, allowed {LOGIT_TOLERANCE:.0e}; this architecture cannot be exported "
+            "faithfully, report it"
         )
     return float(difference)

@@ -36,7 +36,7 @@ def corpus(
         config: A full configuration as JSON, for experts; replaces both.
     """
     quiet_user_errors()
-    call = current_call()
+    call = current_call(show.LoggedDisplay)
     execute(
         resolve(preset, settings, config), graph, name="corpus", display=call.display,
         orchestrated=True,

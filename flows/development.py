@@ -53,6 +53,7 @@ def run_development(root: Path, *, prefect_port: int, mlflow_port: int) -> None:
                 "PREFECT_HOME": str(server.home),
                 ROOT_VARIABLE: str(root),
                 MLFLOW_UI_VARIABLE: addresses[1],
+                "PREFECT_LOGGING_LEVEL": "INFO",  # nobody watches the worker's terminal
             }
             _prefect(surroundings, "work-pool", "create", POOL, "--type", "process", "--overwrite")
             _prefect(surroundings, "--no-prompt", "deploy", "--all")

@@ -26,7 +26,7 @@ def evaluation(
         config: A full configuration as JSON, for experts; replaces both.
     """
     quiet_user_errors()
-    call = current_call()
+    call = current_call(show.LoggedDisplay)
     execute(
         resolve(preset, settings, config), graph, name="evaluation", display=call.display,
         orchestrated=True, only="evaluate",

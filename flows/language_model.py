@@ -118,7 +118,9 @@ def language_model(
         config: A full configuration as JSON, for experts and the command line; replaces both.
     """
     quiet_user_errors()
-    run_language_model(resolve(preset, settings, config), current_call(), orchestrated=True)
+    run_language_model(
+        resolve(preset, settings, config), current_call(show.LoggedDisplay), orchestrated=True
+    )
 
 
 def run_language_model(

@@ -6,6 +6,7 @@ reported by a background thread.
 
 import base64
 import contextvars
+import logging
 import re
 import threading
 import time
@@ -22,11 +23,12 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import PrefectException
+from prefect.exceptions import MissingContextError, PrefectException
 from prefect.flows import Flow
-from prefect.logging.loggers import flow_run_logger
+from prefect.logging.loggers import flow_run_logger, get_run_logger
 from prefect.runtime import deployment, flow_run
 
+from flows.display import Display
 from flows.run import Run
 from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport
 from pipeline.reports.curves import loss_curve_png
@@ -37,7 +39,25 @@ from pipeline.stages.register import Registration
 
 PROGRESS_SECONDS = 10.0
 START_AFTER_SECONDS = 2.0  # a stage that is over at once needs no progress bar
+HEADLINE = (
+    "bits_per_byte", "open_book_exact_match", "response_loss", "best_validation_loss",
+    "final_train_loss", "seconds",
+)  # fmt: skip
 API_ERRORS = (httpx.HTTPError, PrefectException, RuntimeError, OSError)
+
+
+class LoggedDisplay(Display):
+    """The display of a deployment's run: every line is a log line of Prefect's pages."""
+
+    def line(self, text: str, *, style: str | None = None) -> None:
+        """One line, with the task it was written in."""
+        try:
+            logger = get_run_logger()
+        except MissingContextError:  # a thread of its own, or the end of the run
+            super().line(text, style=style)
+            return
+        level = logging.WARNING if style in ("yellow", "red") else logging.INFO
+        logger.log(level, "%s", text)
 
 
 def run_tags() -> dict[str, str]:
@@ -94,10 +114,12 @@ def loss_curve(run: Run, checkpoint: Checkpoint) -> None:
 def evaluation(run: Run, report: EvalReport) -> None:
     """Bits per byte, perplexity and exact match, as a table."""
     rows = evaluation_rows(report)
+    stages = {ref.partition("@")[0] for ref in report.manifest.inputs}
+    scored = "tuned" if "finetune" in stages else "base"
     guarded(
         run,
         lambda: create_table_artifact(
-            key=artifact_key_of("evaluation", str(report.facts.get("checkpoint_stage", "model"))),
+            key=artifact_key_of("evaluation", scored),
             table=rows,
             description=report.ref,
         ),
@@ -119,10 +141,27 @@ def registration(run: Run, version: Registration) -> None:
     )
 
 
+def headline(facts: RunFacts) -> dict[str, float]:
+    """The numbers by which whole runs are compared in MLflow's list."""
+    found: dict[str, float] = {}
+    for title, report, checkpoint in (
+        ("base", facts.base_eval, facts.base),
+        ("tuned", facts.tuned_eval, facts.tuned),
+    ):
+        for artifact in (report, checkpoint):
+            for name in HEADLINE:
+                value = artifact.facts.get(name) if artifact is not None else None
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    found[f"{title}.{name}"] = float(value)
+    return found
+
+
 def finish(run: Run, facts: RunFacts) -> None:
     """Write the report, show its short form, and leave it with Prefect and MLflow."""
     paths = write_report(facts, root=run.root)
     run.display.render(summary(facts, paths))
+    if run.tracking is not None:
+        run.tracking.metrics(headline(facts))
     if run.tracking is not None:
         files = {path.name: path for path in (paths.markdown, paths.html, *paths.pictures)}
         run.tracking.attach(files, folder="report")

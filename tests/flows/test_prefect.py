@@ -1,0 +1,302 @@
+"""A real Prefect server with our pins: deployments, schedule, worker, retries, pages, errors."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect import flow, task
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from flows import show
+from flows.display import Display
+from flows.run import open_run
+from flows.server import PrefectServer, free_port
+from flows.settings import Settings
+from flows.stage import Stage
+from pipeline.config import validate
+from pipeline.store.errors import DataError
+from tests.flows.conftest import CHECKOUT, environment, mill, small_settings, write_settings
+
+
+class Api:
+    """The server's API, as a browser would use it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = httpx.Client(trust_env=False, timeout=30)
+
+    def post(self, path: str, body: dict) -> object:
+        answer = self.client.post(f"{self.url}{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def artifacts(self, flow_run_id: str) -> dict[str, dict]:
+        wanted = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}
+        return {row["key"]: row for row in self.post("/artifacts/filter", wanted)}
+
+
+def until(condition, seconds: float, what: str):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    server.wait_until_healthy()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def api(server) -> Api:
+    return Api(server.api_url)
+
+
+@pytest.fixture(scope="module")
+def deployments(server, api) -> dict[str, dict]:
+    """What `prefect deploy --all` makes of the checkout."""
+    for arguments in (
+        ("work-pool", "create", "local", "--type", "process"),
+        ("--no-prompt", "deploy", "--all"),
+    ):
+        subprocess.run(
+            [sys.executable, "-P", "-m", "prefect", *arguments], cwd=CHECKOUT, check=True,
+            env=environment(PREFECT_API_URL=server.api_url, PREFECT_HOME=str(server.home)),
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    return {row["name"]: row for row in api.post("/deployments/filter", {})}
+
+
+@pytest.fixture
+def in_process(server):
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
+        yield
+
+
+def test_deploy_all_makes_the_three_deployments_with_the_schedule_paused(deployments):
+    assert set(deployments) == {"language-model", "corpus", "evaluation"}
+    assert [s["active"] for s in deployments["language-model"]["schedules"]] == [False]
+    assert deployments["language-model"]["concurrency_limit"] == 1 or (
+        deployments["language-model"]["global_concurrency_limit"]["limit"] == 1
+    )
+    for row in deployments.values():
+        steps = row["pull_steps"]
+        assert [list(step.values())[0]["directory"] for step in steps] == [str(CHECKOUT)]
+
+
+def test_unpaused_nightly_schedule_makes_a_scheduled_run(api, deployments):
+    row = deployments["language-model"]
+    schedule = f"{api.url}/deployments/{row['id']}/schedules/{row['schedules'][0]['id']}"
+    wanted = {
+        "deployments": {"id": {"any_": [row["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    assert api.post("/flow_runs/filter", wanted) == []
+    assert api.client.patch(schedule, json={"active": True}).is_success
+    runs = until(lambda: api.post("/flow_runs/filter", wanted), 60, "a scheduled run")
+    assert runs[0]["auto_scheduled"]
+    assert api.client.patch(schedule, json={"active": False}).is_success
+
+
+def test_form_shows_every_knob_with_title_description_and_order(deployments):
+    schema = deployments["language-model"]["parameter_openapi_schema"]
+    knobs = schema["definitions"]["Settings"]["properties"]
+    assert list(knobs) == list(Settings.model_fields)
+    assert [knob["position"] for knob in knobs.values()] == list(range(1, len(knobs) + 1))
+    for knob in knobs.values():
+        assert knob["title"] and knob["description"] and "default" not in knob
+        assert knob["type"] in ("string", "integer", "number", "array")  # no type switches
+    assert knobs["width"]["minimum"] == 16
+    assert schema["properties"]["preset"]["enum"] == ["pydocs", "tiny"]
+
+
+def test_value_out_of_bounds_is_refused_before_a_run_exists(api, deployments):
+    answer = api.client.post(
+        f"{api.url}/deployments/{deployments['language-model']['id']}/create_flow_run",
+        json={"parameters": {"preset": "tiny", "settings": {"width": 3}}},
+    )
+    assert not answer.is_success
+    assert "3 is less than the minimum of 16" in answer.text
+
+
+def test_worker_in_a_directory_of_namesakes_completes_a_run(
+    small_run, tmp_path, server, api, deployments
+):
+    theirs = tmp_path / "theirs"
+    (theirs / "flows").mkdir(parents=True)
+    for name in ("model.py", "pipeline.py", "flows/__init__.py"):
+        (theirs / name).write_text("raise RuntimeError('this is not for you')\n")
+    root = tmp_path / "root"
+    shutil.copytree(small_run, root)
+    parameters = {"config": small_settings(root)}
+    run = api.post(
+        f"/deployments/{deployments['language-model']['id']}/create_flow_run",
+        {"parameters": parameters},
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local"], cwd=theirs,
+        env=environment(
+            PREFECT_API_URL=server.api_url, PREFECT_HOME=str(tmp_path / "home"),
+            GRISTMILL_MLFLOW_UI="http://pages.test:5000",
+        ),
+    )  # fmt: skip
+
+    def state() -> str:
+        return api.client.get(f"{api.url}/flow_runs/{run['id']}").json()["state"]["type"]
+
+    try:
+        until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED"), 240, "the end of the run")
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    assert state() == "COMPLETED"
+    tasks = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    names = {row["name"] for row in tasks}
+    assert {"eval_set", "clean", "pretrain", "evaluate-base", "evaluate-tuned"} <= names
+    assert any(row["task_inputs"].get("wait_for") for row in tasks)  # the arrows of the graph
+    shown = api.artifacts(run["id"])
+    assert {
+        "funnel", "loss-pretrain", "loss-finetune", "evaluation-base", "evaluation-tuned",
+        "registry-small", "registry-small-base", "report", "mlflow-run",
+    } <= set(shown)  # fmt: skip
+    assert "data:image/png;base64," in shown["loss-pretrain"]["data"]
+    assert "http://pages.test:5000/#/experiments/" in shown["mlflow-run"]["data"]
+    lines = api.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert any("pretrain@" in row["message"] for row in lines)
+
+
+def attempts(stage: Stage, tmp_path: Path) -> None:
+    """Call a stage through Prefect, in a run without tracking."""
+    settings = small_settings(tmp_path / "root")
+    settings["tracking"] = {"enabled": False, "system_metrics_seconds": None}
+    config = validate(settings, where="test")
+    stage.task.retry_delay_seconds = 0
+
+    @flow(name="one-stage", persist_result=False)
+    def one_stage() -> None:
+        with open_run(
+            config, root=tmp_path / "root", display=Display(quiet=True), name="one-stage",
+            orchestrated=True,
+        ) as run:  # fmt: skip
+            stage(run, None)
+
+    one_stage()
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (OSError("the disk was away for a moment"), 3),
+        (BrokenExecutor("a worker was killed"), 3),
+        (DataError("this will be as wrong the next time"), 1),
+        (ValueError("a bug"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_only_passing_faults_are_tried_again(in_process, tmp_path, error, times):
+    calls = []
+
+    def fail(_config, *, root, runtime):
+        calls.append(root)
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        attempts(Stage("clean", fail, retries=2), tmp_path)
+    assert len(calls) == times
+
+
+def test_progress_is_told_by_a_thread_of_its_own(in_process, api, monkeypatch):
+    monkeypatch.setattr(show, "START_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(show, "PROGRESS_SECONDS", 0.05)
+    ids = []
+
+    @task(name="long", persist_result=False)
+    def long() -> None:
+        ids.append(show.flow_run.id)
+        progress = show.PrefectProgress("eval_set")
+        progress.advance(1, 4, "steps")
+        until(lambda: "progress-eval-set" in api.artifacts(ids[0]), 20, "the first report")
+        assert api.artifacts(ids[0])["progress-eval-set"]["data"] == 25.0
+        progress.advance(4, 4, "steps")
+        progress.event("built", {})
+        progress.event("ended", {})
+        progress._thread.join(20)
+        assert not progress._thread.is_alive()
+
+    flow(name="with-progress", persist_result=False)(long)()
+    shown = api.artifacts(str(ids[0]))["progress-eval-set"]
+    assert (shown["data"], shown["description"]) == (100.0, "eval_set: 4 of 4 steps")
+
+
+def test_progress_with_a_dead_server_costs_the_stage_nothing(monkeypatch):
+    monkeypatch.setattr(show, "START_AFTER_SECONDS", 0.0)
+    dead = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: dead, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        progress = show.PrefectProgress("pretrain")
+        started = time.monotonic()
+        for step in range(10_000):
+            progress.advance(step, 10_000, "steps")
+        assert time.monotonic() - started < 1.0
+        progress.event("ended", {})
+        progress._thread.join(60)
+        assert not progress._thread.is_alive()
+
+
+def test_mistake_inside_prefect_is_one_line_and_the_errors_own_exit_code(tmp_path, server):
+    text = tmp_path / "text.txt"
+    text.write_text("too short\n")
+    settings = small_settings(tmp_path / "root")
+    settings["clean"] = {"sources": [{"kind": "text", "name": "short", "paths": [str(text)]}]}
+    config = write_settings(tmp_path / "short.yaml", settings)
+    result = mill("run", str(config), check=False, PREFECT_API_URL=server.api_url)
+    assert result.returncode == DataError.exit_code, result.stdout + result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ") or "\nerror: " in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "in stage" not in result.stderr
+    assert "stopped; finished stages are kept" in result.stdout
+
+
+def test_sigterm_in_pretraining_saves_and_ends_with_143_and_no_orphan(small_run, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(small_run, root)
+    settings = small_settings(root)
+    settings["pretrain"]["horizon"] = {"steps": 1_000_000}
+    config = write_settings(tmp_path / "long.yaml", settings)
+    before = set((root / "pretrain").iterdir())
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", "from flows.cli import main; main()", "run", str(config)],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+    def checkpoints() -> list[Path]:
+        assert process.poll() is None, process.communicate()[0]
+        return [
+            path for new in set((root / "pretrain").iterdir()) - before
+            for path in new.glob("checkpoints/step-*")
+        ]  # fmt: skip
+
+    until(checkpoints, 120, "the first checkpoint")
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    assert "Traceback" not in output
+    saved = [
+        path for new in set((root / "pretrain").iterdir()) - before
+        for path in new.glob("checkpoints/step-*")
+    ]  # fmt: skip
+    assert saved
+    psutil.wait_procs(family, timeout=10)
+    assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []

@@ -119,10 +119,12 @@ def _measure(root: Path | None, *, quick: bool, write: bool) -> Result:
 def _mill(config: Path, root: Path) -> float:
     """Seconds of `mill run`; its output goes to ours."""
     code = "import sys; from flows.cli import main; main(sys.argv[1:])"
+    paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]  # also uninstalled
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, "run", str(config), f"root={root}"],
         stdout=sys.stderr, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )  # fmt: skip
     if done.returncode:
         raise DataError(f"mill run {config.name} ended with exit code {done.returncode}")

@@ -1,8 +1,9 @@
-"""Prefect's log lines, as a person wants them: a user's mistake is one line without a traceback."""
+"""Prefect's log lines, as a person wants them: a user's mistake is one line."""
 
 import logging
 from typing import Any
 
+from flows.outage import is_outage
 from pipeline.store.errors import MillError
 
 _make_record = logging.getLogRecordFactory()
@@ -14,9 +15,12 @@ def _record_without_traceback(*args: Any, **kwargs: Any) -> logging.LogRecord:
     if isinstance(error, MillError):
         record.exc_info = None
         record.msg, record.args = "error: %s", (str(error),)
+    elif record.name.startswith("prefect") and error is not None and is_outage(error):
+        record.exc_info = None
+        record.msg, record.args = "Prefect's API does not answer (%s)", (str(error),)
     return record
 
 
 def quiet_user_errors() -> None:
-    """From now on a logged MillError shows as `error: ...`; every other exception in full."""
+    """From now on a logged MillError or a lost server is one line; all other exceptions in full."""
     logging.setLogRecordFactory(_record_without_traceback)

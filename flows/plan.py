@@ -11,15 +11,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
+from flows.run import StageRecord
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_json
-
-if TYPE_CHECKING:
-    from flows.run import StageRecord
 
 # Seconds per unit of work, medians on 2 cores of an AMD EPYC (Zen 5); corrected by every run.
 SECONDS_PER_MB_READ = 0.04
@@ -89,7 +87,7 @@ class Prediction:
                 f"{self.disk_free / 1e9:.1f} GB are free; free some or choose another root="
             )
 
-    def record(self, records: "Sequence[StageRecord]", path: Path) -> None:
+    def record(self, records: Sequence[StageRecord], path: Path) -> None:
         """Write prediction beside outcome; the next plan learns its rates from it."""
         outcomes = {record.title: record for record in records}
         rows = []
@@ -145,7 +143,7 @@ def describe(stage: str, load: Workload) -> tuple[float, str, float, float, floa
 
 
 def predicted_rows(
-    actions: "Sequence[StageRecord]", load: Workload, root: Path
+    actions: Sequence[StageRecord], load: Workload, root: Path
 ) -> tuple[StagePrediction, ...]:
     """One row per stage call, priced when it is to be built."""
     rates = learned_rates(root)

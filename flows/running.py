@@ -7,7 +7,6 @@ after them.
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.display import Display
 from flows.environment import prefect_api_url, prepare_environment
@@ -15,9 +14,6 @@ from flows.root import prepare_root
 from flows.server import PrefectServer, prefect_api
 from pipeline.store.errors import ConfigError
 from pipeline.store.settings_file import read_settings
-
-if TYPE_CHECKING:
-    from pipeline.config import RunConfig
 
 
 def run_config(
@@ -47,7 +43,7 @@ def run_config(
 
         if only is not None and only not in NAMES:
             raise ConfigError(f"--only={only} is no stage; stages are {', '.join(NAMES)}")
-        config: RunConfig = validate(settings, where=str(path))
+        config = validate(settings, where=str(path))
         quiet_user_errors()
         if not orchestrated:
             with sigterm_as_exit():

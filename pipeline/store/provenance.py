@@ -2,6 +2,7 @@
 
 import functools
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -58,8 +59,13 @@ def provenance(*, started: str, device: str) -> dict[str, Any]:
         "device": device,
         "started": started,
         "ended": now(),
-        "argv": list(sys.argv),
+        "argv": [_without_place(argument) for argument in sys.argv],
     }
+
+
+def _without_place(argument: str) -> str:
+    """`root=/home/me/runs` -> `root=.../runs`: an artifact names no place on the machine."""
+    return re.sub(r"(?<![\w./:])/(?:[^\s/=,]+/)+", ".../", argument)
 
 
 def _git(*arguments: str) -> str | None:

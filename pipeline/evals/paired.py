@@ -53,8 +53,10 @@ def compare(
             f"{candidate.ref} was measured on {ours}, {champion.ref} on {theirs}: not comparable; "
             "evaluate both on one eval set"
         )
-    a = read_scores(candidate.path / "documents.arrow").sort_by("doc_id")
-    b = read_scores(champion.path / "documents.arrow").sort_by("doc_id")
+    # Two sources may hold one id: sorted by it alone, their rows could change places.
+    order = [("source", "ascending"), ("doc_id", "ascending")]
+    a = read_scores(candidate.path / "documents.arrow").sort_by(order)
+    b = read_scores(champion.path / "documents.arrow").sort_by(order)
     if not (a["doc_id"].equals(b["doc_id"]) and a["bytes"].equals(b["bytes"])):
         raise ArtifactError(
             f"{candidate.ref} and {champion.ref} hold different documents; re-evaluate both"

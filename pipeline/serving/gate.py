@@ -1,8 +1,9 @@
 """Who may answer: a candidate replaces the champion only when it is measurably better.
 
     base    bits per byte on the same held-out documents; the paired 95 % interval must exclude zero
-    tuned   lower response loss on the same questions, and forgetting is bounded: bits per byte at
-            most (1 + max_forgetting) times its own base model's, or no worse than the champion's
+    tuned   lower response loss over the same answers (nats per answer, so that tokenizers may
+            differ), and forgetting is bounded: bits per byte at most (1 + max_forgetting) times
+            its own base model's, or no worse than the champion's
 
 The second half of the tuned rule keeps a champion from being replaced by ever more forgetful ones:
 each is held to its base, not to the last champion. Different eval sets never promote.
@@ -41,6 +42,33 @@ def measured(report: EvalReport) -> dict[str, float]:
         for name, value in figures.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a response loss was summed over; nats per token alone depend on the tokenizer."""
+
+    examples: int
+    tokens: int
+    nats_per_answer: float
+
+
+def answers_scored(report: EvalReport) -> Answers | None:
+    """The answers behind the report's `response_loss`; None where it scored none."""
+    sft: Mapping[str, Any] = read_json(report.path / "report.json").get("sft", {})
+    scored: Mapping[str, Any] = sft.get(sft.get("split", ""), {})
+    examples, tokens = scored.get("examples", 0), scored.get("response_tokens", 0)
+    loss = measured(report).get("response_loss")
+    if not examples or not tokens or loss is None:
+        return None
+    return Answers(examples, tokens, loss * tokens / examples)
+
+
+def comparable(one: EvalReport, other: EvalReport) -> bool:
+    """Whether two reports measured in the same way: window stride and version of the stage."""
+    first, second = one.manifest, other.manifest
+    same_stride = first.config.get("stride") == second.config.get("stride")
+    return same_stride and first.stage_version == second.stage_version
 
 
 def inputs_of(report: EvalReport, stage: str) -> tuple[str, ...]:
@@ -100,7 +128,23 @@ def tuned_gate(
     if "response_loss" not in theirs:
         return Verdict(True, "the champion's report has no finite response_loss")
     losses = f"response loss {ours['response_loss']:.4f} against {theirs['response_loss']:.4f}"
-    if ours["response_loss"] >= theirs["response_loss"]:
+    lower = ours["response_loss"] < theirs["response_loss"]
+    mine, before = answers_scored(candidate), answers_scored(champion)
+    if mine is not None and before is not None:
+        if mine.examples != before.examples:
+            return Verdict(
+                False,
+                f"its response loss counts {mine.examples} answers, the champion's "
+                f"{before.examples} (longer ones do not fit the shorter context): not comparable; "
+                "only `registry promote` makes it champion",
+            )
+        lower = mine.nats_per_answer < before.nats_per_answer
+        if mine.tokens != before.tokens:
+            losses += (
+                f" in other tokens, {mine.nats_per_answer:.3f} nats per answer against "
+                f"{before.nats_per_answer:.3f}"
+            )
+    if not lower:
         return Verdict(False, f"not better than the champion: {losses}")
     champion_bits = theirs.get("bits_per_byte", math.inf)
     reference = champion_bits if base_bits_per_byte is None else base_bits_per_byte

@@ -47,7 +47,11 @@ def finetune(
     settings = {**plain(config), "context_length": length}
     inputs = [base.key, examples.key, tokenizer.key]
     dtype = resolve_dtype(
-        config.dtype, identity=["finetune", settings, inputs], root=root, device=runtime.device
+        config.dtype,
+        identity=["finetune", settings, inputs],
+        root=root,
+        device=runtime.device,
+        remember=runtime.may_build,
     )
     key = artifact_key("finetune", VERSION, {**settings, "dtype": dtype}, inputs)
     directory = root / "finetune" / short(key.fingerprint)

@@ -42,7 +42,11 @@ def pretrain(
     settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
     inputs = [shards.key, tokenizer.key, *start.inputs]
     dtype = resolve_dtype(
-        config.dtype, identity=["pretrain", settings, inputs], root=root, device=runtime.device
+        config.dtype,
+        identity=["pretrain", settings, inputs],
+        root=root,
+        device=runtime.device,
+        remember=runtime.may_build,
     )
     key = artifact_key("pretrain", VERSION, {**settings, "dtype": dtype}, inputs)
     directory = root / "pretrain" / short(key.fingerprint)

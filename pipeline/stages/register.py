@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel, seek_artifact
 from pipeline.serving import gate
 from pipeline.serving.gate import Verdict
-from pipeline.store.errors import ArtifactError, NotBuilt
+from pipeline.store.errors import ArtifactError, MillError, NotBuilt
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.manifest import MANIFEST
 from pipeline.store.runtime import Runtime
@@ -92,9 +92,10 @@ def register(
 ) -> Registration:
     """Log the version if it is not there, call it challenger, and let the gate decide on champion.
 
-    A champion without a report on this eval set is measured by `evaluate_champion` if its export is
-    still under the root, else it stays. ArtifactError if `report` is not about this export and this
-    eval set. An unreachable server is a warning; the registration waits in the ledger.
+    A champion without a report on this eval set, measured like `report`, is measured by
+    `evaluate_champion`; where that is impossible it stays. ArtifactError if `report` is not about
+    this export and this eval set. An unreachable server is a warning; the registration waits in the
+    ledger.
     """
     _check(exported, report, eval_set)
     if not runtime.may_build:
@@ -269,22 +270,28 @@ def _champion_report(
     """The champion's report on this eval set: kept, found beside others, or made now."""
     if champion.tags.get("gristmill.eval_set") == eval_set.fingerprint:
         kept = seek_artifact(root, f"evaluate@{champion.tags.get('gristmill.report', '-')}")
-        if isinstance(kept, EvalReport):
+        if isinstance(kept, EvalReport) and gate.comparable(kept, report):
             return kept
     wanted = {champion.tags.get("gristmill.checkpoint", "-"), eval_set.ref}
     wanted |= set(gate.inputs_of(report, "examples"))
-    found = _find_report(wanted, root)
+    found = _find_report(wanted, report, root)
     if found is not None or evaluate_champion is None:
         return found
     exported = seek_artifact(root, f"export@{champion.fingerprint or '-'}")
-    return evaluate_champion(exported) if isinstance(exported, ExportedModel) else None
+    if not isinstance(exported, ExportedModel):
+        return None
+    try:
+        return evaluate_champion(exported)
+    except MillError as error:  # its checkpoint is gone, or the settings do not fit it
+        logger.warning("%s cannot be measured on %s: %s", exported.ref, eval_set.ref, error)
+        return None
 
 
-def _find_report(inputs: set[str], root: Path) -> EvalReport | None:
-    """A report under the root with all of `inputs` among its own."""
+def _find_report(inputs: set[str], like: EvalReport, root: Path) -> EvalReport | None:
+    """A report under the root with all of `inputs` among its own, measured as `like` was."""
     for manifest in sorted((root / "eval").glob(f"*/{MANIFEST}")):
         report = EvalReport.open(manifest.parent)
-        if inputs <= set(report.manifest.inputs):
+        if inputs <= set(report.manifest.inputs) and gate.comparable(report, like):
             return report
     return None
 
@@ -296,9 +303,9 @@ def _base_bits(report: EvalReport, eval_set: EvalSet, root: Path) -> float | Non
         if not isinstance(checkpoint, Checkpoint):
             continue
         for base in checkpoint.manifest.inputs:
-            found = (
-                _find_report({base, eval_set.ref}, root) if base.startswith("pretrain@") else None
-            )
+            if not base.startswith("pretrain@"):
+                continue
+            found = _find_report({base, eval_set.ref}, report, root)
             if found is not None:
                 return gate.measured(found).get("bits_per_byte")
     return None

@@ -124,10 +124,11 @@ class Registry:
         return self.get(name, int(created.version))
 
     def point(self, alias: str, version: Version) -> None:
-        """Let `alias` point to `version`."""
-        if alias in version.aliases:
-            return
-        self._client.set_registered_model_alias(version.name, alias, str(version.number))
+        """Let `alias` point to `version`, here and in the ledger."""
+        if alias not in version.aliases:
+            self._client.set_registered_model_alias(version.name, alias, str(version.number))
+        elif self._ledger.state().aliases.get((version.name, alias)) == version.fingerprint:
+            return  # both know: a killed process may have told the server only
         self._ledger.alias(version.name, alias, version.fingerprint)
 
     def clear(self, name: str, alias: str) -> None:
@@ -150,11 +151,10 @@ class Registry:
     def crown(self, version: Version) -> None:
         """Make `version` the champion; who was it before becomes `previous`."""
         before = self.at(version.name, CHAMPION)
-        if before is not None and before.number == version.number:
-            return
-        self.point(CHAMPION, version)
-        if before is not None:
+        # First, so that a kill in between does not leave a champion without a way back.
+        if before is not None and before.number != version.number:
             self.point(PREVIOUS, before)
+        self.point(CHAMPION, version)
 
     def download(self, version: Version) -> Path:
         """The Hugging Face directory of a version, fetched once into `root/downloads`."""
@@ -304,7 +304,7 @@ def rollback(root: Path, name: str, *, tracking: TrackingConfig | None = None) -
     check_name(name, what="name")
     with opened(root, tracking) as registry:
         current, previous = registry.at(name, CHAMPION), registry.at(name, PREVIOUS)
-        if current is None or previous is None:
+        if current is None or previous is None or previous.number == current.number:
             raise ArtifactError(
                 f"{name} has no {'champion' if current is None else 'previous champion'} at "
                 f"{registry.uri}; choose a version with `registry promote {name} VERSION`"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from model.batch import Batch
-from pipeline.store.errors import DataError
+from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.batches import Batches, PackedRows, WindowBatches
 from pipeline.tokens.prefetch import Prefetched
 from pipeline.training.devices import World
@@ -64,8 +64,13 @@ class GlobalBatch:
 
 
 def local_batch(arrays: Arrays, *, world: World, device: torch.device) -> GlobalBatch:
-    """Cut this process's rows out of the global batch and move them to its device."""
+    """This process's rows of the global batch, on its device; ConfigError if it gets none."""
     rows = len(arrays["inputs"])
+    if rows < world.size:  # a process without rows would leave the others waiting for gradients
+        raise ConfigError(
+            f"batch_rows={rows} gives {world.size} processes less than a row each; raise it to at "
+            f"least {world.size}, or use fewer devices"
+        )
     mine = slice(rows * world.rank // world.size, rows * (world.rank + 1) // world.size)
     trained = float(arrays["loss_mask"].sum(dtype=np.float64))
     batch = to_batch({name: values[mine] for name, values in arrays.items()})

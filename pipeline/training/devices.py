@@ -64,11 +64,14 @@ def fast_dtype(device: str) -> ResolvedDtype:
     return "bfloat16" if native else "float32"
 
 
-def resolve_dtype(dtype: Dtype, *, identity: Any, root: Path, device: str) -> ResolvedDtype:
+def resolve_dtype(
+    dtype: Dtype, *, identity: Any, root: Path, device: str, remember: bool
+) -> ResolvedDtype:
     """Decide `auto` once per `identity` and remember it in `root/resolved/<hash>.json`.
 
     A rerun, on any machine, reads the file: an artifact's fingerprint does not depend on where the
-    command is repeated.
+    command is repeated. `remember=False` writes nothing: a plan may look from another device, and
+    its answer must not become the run's.
     """
     if dtype != "auto":
         return dtype
@@ -79,7 +82,8 @@ def resolve_dtype(dtype: Dtype, *, identity: Any, root: Path, device: str) -> Re
             raise ArtifactError(f"{path} holds dtype={found!r}; delete it and rerun")
         return "bfloat16" if found == "bfloat16" else "float32"
     chosen = fast_dtype(device)
-    write_json(path, {"dtype": chosen, "requested": "auto", "device": device})
+    if remember:
+        write_json(path, {"dtype": chosen, "requested": "auto", "device": device})
     return chosen
 
 

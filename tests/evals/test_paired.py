@@ -13,11 +13,11 @@ from pipeline.store.runtime import Runtime
 LN2 = np.log(2)
 
 
-def report(root, nats, eval_set="a" * 64, doc_ids=None, salt=0):
+def report(root, nats, eval_set="a" * 64, doc_ids=None, salt=0, sources=None):
     nats = np.array(nats, float)
     ids = tuple(doc_ids or (f"d{i}" for i in range(len(nats))))
     ones = np.full(len(nats), 10)
-    scores = DocumentScores(ids, ("x",) * len(nats), nats, ones, ones, nats * 0)
+    scores = DocumentScores(ids, tuple(sources or "x" * len(nats)), nats, ones, ones, nats * 0)
     key = artifact_key("evaluate", 1, {"salt": salt}, [f"eval_set@{eval_set}"])
     directory = root / "eval" / key.fingerprint[:12]
 
@@ -59,6 +59,13 @@ def test_order_of_documents_does_not_matter(tmp_path):
     a = report(tmp_path, [1.0, 2.0, 3.0], doc_ids=["x", "y", "z"])
     b = report(tmp_path, [3.0, 1.0, 2.0], doc_ids=["z", "x", "y"], salt=1)
     assert compare(a, b).delta == 0
+
+
+def test_two_sources_may_hold_one_id(tmp_path):
+    a = report(tmp_path, [1.0, 2.0], doc_ids=["d", "d"], sources="xy")
+    b = report(tmp_path, [2.0, 1.0], doc_ids=["d", "d"], sources="yx", salt=1)
+    result = compare(a, b)
+    assert (result.delta, result.win_rate) == (0, 0.5)
 
 
 def test_different_eval_sets_are_refused(tmp_path):

@@ -57,6 +57,28 @@ def test_different_questions_never_promote(world: World) -> None:
     assert "other questions" in tuned_gate(candidate, champion, None, max_forgetting=0.1).reason
 
 
+def test_response_losses_over_different_tokens_are_compared_per_answer(world: World) -> None:
+    eval_set, base = world.eval_set(), world.base()
+    champion = world.report(world.tuned(base), eval_set, bits=1.5, response_loss=2.0)
+    # Half as many tokens for the same answers: 2.5 nats per token are fewer nats in all.
+    coarse = world.report(
+        world.tuned(base, seed=7), eval_set, bits=1.5, response_loss=2.5, answer_tokens=25
+    )
+    verdict = tuned_gate(coarse, champion, 1.5, max_forgetting=0.1)
+    assert verdict.promote and "6.250 nats per answer against 10.000" in verdict.reason
+    assert not tuned_gate(champion, coarse, 1.5, max_forgetting=0.1).promote
+
+
+def test_response_losses_over_different_answers_never_promote(world: World) -> None:
+    eval_set, base = world.eval_set(), world.base()
+    champion = world.report(world.tuned(base), eval_set, bits=1.5, response_loss=2.0)
+    easier = world.report(
+        world.tuned(base, seed=7), eval_set, bits=1.5, response_loss=1.0, answers=6
+    )
+    verdict = tuned_gate(easier, champion, 1.5, max_forgetting=0.1)
+    assert not verdict.promote and "counts 6 answers" in verdict.reason
+
+
 def test_first_model_needs_a_finite_score(world: World) -> None:
     report = world.report(world.base(), world.eval_set(), bits=1.5)
     assert first_champion(report, "bits_per_byte").promote

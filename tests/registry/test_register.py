@@ -14,6 +14,7 @@ from pipeline.stages.register import (
 from pipeline.store.errors import ArtifactError, ConfigError, NotBuilt
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, default_uri
+from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.registry import model_directory, opened, promote, rollback
 from pipeline.tracking.sync import rebuild
 from pipeline.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
@@ -86,6 +87,51 @@ def test_champion_is_measured_on_the_new_eval_set_when_the_flow_can(world: World
     )  # fmt: skip
     assert done.promoted
     assert [exported.facts["checkpoint"] for exported in asked] == [world.base().ref]
+
+
+def test_champion_measured_with_another_stride_is_measured_again(world: World) -> None:
+    shelve(world, 1.5)
+    asked: list[ExportedModel] = []
+
+    def evaluate_champion(exported: ExportedModel) -> EvalReport:
+        asked.append(exported)
+        return world.report(world.base(), world.eval_set(), bits=1.3, stride=1)
+
+    checkpoint, frozen = world.base(1), world.eval_set()
+    report = world.report(checkpoint, frozen, bits=1.4, stride=1)
+    done = register(
+        RegistryConfig(), world.exported(checkpoint, report), report, frozen, root=world.root,
+        runtime=RUNTIME, evaluate_champion=evaluate_champion,
+    )  # fmt: skip
+    assert len(asked) == 1
+    assert not done.promoted and "1.4000 bits per byte against 1.3000" in done.reason
+
+
+def test_champion_that_cannot_be_measured_stays(world: World) -> None:
+    shelve(world, 1.5)
+
+    def evaluate_champion(exported: ExportedModel) -> EvalReport:
+        raise ArtifactError(f"{exported.ref} has no checkpoint")
+
+    checkpoint, frozen = world.base(1), world.eval_set("third")
+    report = world.report(checkpoint, frozen, bits=0.5)
+    done = register(
+        RegistryConfig(), world.exported(checkpoint, report), report, frozen, root=world.root,
+        runtime=RUNTIME, evaluate_champion=evaluate_champion,
+    )  # fmt: skip
+    assert not done.promoted and "could not be measured" in done.reason
+
+
+def test_alias_that_a_killed_process_told_the_server_only_reaches_the_ledger(world: World) -> None:
+    shelve(world, 1.5)
+    ledger = world.root / "journal" / "registry.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if '"champion"' not in line))
+    shelve(world, 1.5)
+    with opened(world.root) as registry:
+        aliases = Ledger(world.root, registry.uri).state().aliases
+    champion = at(world, CHAMPION)
+    assert champion is not None and aliases[BASE, CHAMPION] == champion.fingerprint
 
 
 def test_tuned_model_is_held_to_its_own_base(world: World) -> None:

@@ -104,6 +104,9 @@ class World:
         bits: float,
         response_loss: float = 2.0,
         form: str = "pair",
+        answers: int = 10,
+        answer_tokens: int = 50,
+        stride: int | None = None,
     ) -> EvalReport:
         """Ten documents of 100 bytes, all at about `bits` per byte."""
         inputs = [checkpoint.key, eval_set.key, self.examples(form).key]
@@ -115,7 +118,9 @@ class World:
         }
 
         def work(directory: Path) -> Outcome:
-            report = {"perplexity": figures, "sft": {"response_loss": response_loss}}
+            scored = {"examples": answers, "response_tokens": answer_tokens}
+            sft = {"response_loss": response_loss, "split": "held_out", "held_out": scored}
+            report = {"perplexity": figures, "sft": sft}
             write_json(directory / "report.json", report)
             table = pa.table(
                 {
@@ -130,5 +135,8 @@ class World:
                 writer.write_table(table)
             return Outcome({**figures, "response_loss": response_loss})
 
-        config = {"bits": bits, "response_loss": response_loss}
+        config = {
+            "bits": bits, "response_loss": response_loss, "answers": answers,
+            "answer_tokens": answer_tokens, "stride": stride,
+        }  # fmt: skip
         return EvalReport.open(self._artifact("evaluate", "eval", config, inputs, work))

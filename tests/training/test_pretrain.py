@@ -13,7 +13,7 @@ from model.huggingface import export_weights
 from model.optim import AdamWConfig, MuonConfig
 from pipeline.artifacts import Checkpoint
 from pipeline.stages.pretrain import pretrain
-from pipeline.store.errors import ConfigError, TrainingError
+from pipeline.store.errors import ConfigError, NotBuilt, TrainingError
 from pipeline.store.files import sha256_file
 from pipeline.training import loop
 from pipeline.training.config import FromCheckpoint, HuggingFace, Registered, Steps, Tokens
@@ -128,6 +128,13 @@ def test_automatic_dtype_is_decided_once_and_read_again(tmp_path, world):
     other = {"bfloat16": "float32", "float32": "bfloat16"}[document["dtype"]]
     decision.write_text(json.dumps({**document, "dtype": other}))
     assert run(config, world, tmp_path).facts["dtype"] == other
+
+
+def test_plan_does_not_decide_the_dtype_of_the_run(tmp_path, world):
+    config = replace(CONFIG, dtype="auto", horizon=Steps(1))
+    with pytest.raises(NotBuilt):
+        run(config, world, tmp_path, replace(RUNTIME, may_build=False))
+    assert not (tmp_path / "resolved").exists()
 
 
 def test_context_beyond_the_shards_is_refused_with_limit_and_remedy(tmp_path, world):

@@ -3,12 +3,15 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from model.architectures import GPT2Config
 from model.batch import Batch
 from model.optim import AdamWConfig, MuonConfig, build_optimizer
+from pipeline.store.errors import ConfigError
+from pipeline.training.data import local_batch
 from pipeline.training.devices import World
 from pipeline.training.step import Stepper
 from tests.training.worlds import MODEL
@@ -130,3 +133,9 @@ def test_gradient_norm_is_measured_before_clipping():
     clipped = torch.nn.utils.get_total_norm([p.grad for p in one.parameters])
     assert float(result.grad_norm) > 10.0
     assert abs(float(clipped) - 1.0) < 1e-3
+
+
+def test_process_without_a_row_is_refused_before_the_others_wait_for_it():
+    arrays = {"inputs": np.zeros((2, 4)), "loss_mask": np.ones((2, 4))}
+    with pytest.raises(ConfigError, match="batch_rows=2 gives 3 processes"):
+        local_batch(arrays, world=World(rank=2, size=3), device=torch.device("cpu"))

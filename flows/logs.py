@@ -3,9 +3,12 @@
 import logging
 from typing import Any
 
+from prefect.events.worker import EventsWorker
+
 from flows.outage import is_outage
 from pipeline.store.errors import MillError
 
+DRAIN_SECONDS = 5.0
 _make_record = logging.getLogRecordFactory()
 
 
@@ -24,3 +27,12 @@ def _record_without_traceback(*args: Any, **kwargs: Any) -> logging.LogRecord:
 def quiet_user_errors() -> None:
     """From now on a logged MillError or a lost server is one line; all other exceptions in full."""
     logging.setLogRecordFactory(_record_without_traceback)
+
+
+def tell_prefect_the_rest() -> None:
+    """Send the log lines and events still queued, before the server they go to is stopped."""
+    logging.raiseExceptions = False  # "Error logging to API", should it be gone already
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            handler.flush()
+    EventsWorker.drain_all(timeout=DRAIN_SECONDS)

@@ -34,7 +34,7 @@ def run_config(
         from prefect.exceptions import PrefectException
 
         from flows.language_model import language_model, run_language_model
-        from flows.logs import quiet_user_errors
+        from flows.logs import quiet_user_errors, tell_prefect_the_rest
         from flows.outage import is_outage, own_reason
         from flows.run import Call, called_with, sigterm_as_exit
         from flows.stages import NAMES
@@ -53,6 +53,7 @@ def run_config(
             server.wait_until_healthy(
                 lambda seconds: display.redraw(f"  starting Prefect {seconds:.0f} s")
             )
+        stack.callback(tell_prefect_the_rest)
         stack.enter_context(sigterm_as_exit())
         try:
             with called_with(Call(display, only)):

@@ -128,6 +128,8 @@ def prefect_api(root: Path, configured: str | None) -> Iterator[PrefectServer | 
 
     `PREFECT_API_URL` is set for the block's duration, so Prefect never starts a temporary one.
     """
+    # The display says how a run goes and how it ended; Prefect's own lines are in its pages.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     if configured:
         yield None
         return

@@ -67,7 +67,10 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     run = browser.wait_for(lambda: rows(dev, "flow_runs"), "the flow run")[0]
     assert run["parameters"]["settings"]["layers"] == 1
     browser.go(f"{dev.prefect}/v2/runs/flow-run/{run['id']}")
-    browser.wait_for(lambda: "Completed" in browser.text, "Completed on the page", 300)
+    ended = ("COMPLETED", "FAILED", "CRASHED")
+    browser.wait_for(lambda: rows(dev, "flow_runs")[0]["state_type"] in ended, "the end", 300)
+    badge = "//span[normalize-space()='Completed']"
+    browser.wait_for(lambda: browser.find(badge), "Completed on the page")
     browser.wait_for(lambda: "eval_set@" in browser.text, "the run's own lines in the log")
     browser.wait_for(lambda: browser.find("//canvas"), "the graph")
     keep(browser, "prefect-run")

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.flows.conftest import CHECKOUT, environment, mill, small_settings, write_settings
+from tests.flows.conftest import (
+    CHECKOUT,
+    environment,
+    mill,
+    mill_here,
+    small_settings,
+    write_settings,
+)
 
 
 def reference(root: Path, stage: str, folder: str | None = None) -> str:
@@ -26,6 +33,14 @@ def hostile(tmp_path_factory) -> Path:
     for name in ("model.py", "pipeline.py", "flows/__init__.py", "prefect.py"):
         (folder / name).write_text("raise SystemExit('the user\\'s own module was imported')\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def spare_root(small_run, tmp_path_factory) -> Path:
+    """A copy of the small run, so that a mistake in a late stage is reached at once."""
+    root = tmp_path_factory.mktemp("spare") / "root"
+    shutil.copytree(small_run, root)
+    return root
 
 
 def test_help_answers_in_half_a_second():
@@ -83,16 +98,17 @@ def test_every_command_runs_from_a_directory_with_the_users_own_modules(small_ru
 def test_plan_says_reuse_for_a_finished_run_and_builds_nothing(small_run, tmp_path):
     config = write_settings(tmp_path / "small.yaml", small_settings(small_run))
     before = sorted(p.name for p in (small_run / "journal").iterdir())
-    output = mill("plan", str(config)).stdout
+    output = mill_here("plan", str(config)).stdout
     assert output.count("reuse") >= 12 and "build" not in output.replace("would build", "")
     assert sorted(p.name for p in (small_run / "journal").iterdir()) == before
 
 
-def test_plan_names_tokens_epochs_and_money_before_the_first_run(tmp_path):
+def test_plan_names_tokens_epochs_and_money_before_the_first_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     settings = small_settings(tmp_path / "root")
     settings["runtime"]["price_per_hour"] = 2.5
     config = write_settings(tmp_path / "small.yaml", settings)
-    output = mill("plan", str(config)).stdout
+    output = mill_here("plan", str(config)).stdout
     assert re.search(r"pretrain .*build.*20,480 tokens.*epochs.*M parameters", output)
     assert "price per hour" in output
     assert not (tmp_path / "root" / "clean").exists()
@@ -107,7 +123,7 @@ def test_plan_that_exceeds_memory_is_refused_before_work(tmp_path):
         "head_width": 32768,
     }
     config = write_settings(tmp_path / "small.yaml", settings)
-    result = mill("run", str(config), "--no-prefect", check=False)
+    result = mill_here("run", str(config), "--no-prefect", check=False)
     assert result.returncode == 2
     assert re.search(
         r"error: pretrain needs about [\d.]+ GB of memory, this machine has", result.stderr
@@ -119,7 +135,7 @@ def test_changed_finetune_setting_rebuilds_only_what_follows(small_run, tmp_path
     root = tmp_path / "root"
     shutil.copytree(small_run, root)
     config = write_settings(tmp_path / "small.yaml", small_settings(root))
-    output = mill("run", str(config), "finetune.seed=7", "--no-prefect").stdout
+    output = mill_here("run", str(config), "finetune.seed=7", "--no-prefect").stdout
     built = re.findall(r"^\+ (\S+)\s+built", output, re.MULTILINE)
     assert built == ["finetune", "evaluate-tuned", "export-tuned"]
 
@@ -127,11 +143,11 @@ def test_changed_finetune_setting_rebuilds_only_what_follows(small_run, tmp_path
 def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, tmp_path):
     root = tmp_path / "root"
     config = write_settings(tmp_path / "small.yaml", small_settings(root))
-    result = mill("run", str(config), "--only", "tokenize", "--no-prefect", check=False)
+    result = mill_here("run", str(config), "--only", "tokenize", "--no-prefect", check=False)
     assert result.returncode == 4
     assert "without --only" in result.stderr and "Traceback" not in result.stderr
-    mill("run", str(config), "--only", "eval_set", "--no-prefect")
-    output = mill("run", str(config), "--only", "clean", "--no-prefect").stdout
+    mill_here("run", str(config), "--only", "eval_set", "--no-prefect")
+    output = mill_here("run", str(config), "--only", "clean", "--no-prefect").stdout
     assert re.search(r"^= eval_set\s+reused", output, re.MULTILINE)
     assert re.search(r"^\+ clean\s+built", output, re.MULTILINE)
     assert "tokenizer" not in output
@@ -151,9 +167,11 @@ def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, 
         (["nonsense"], 2, "section.key=value"),
     ],
 )  # fmt: skip
-def test_mistake_ends_in_one_line_with_its_exit_code(tmp_path, overrides, code, message):
-    config = write_settings(tmp_path / "small.yaml", small_settings(tmp_path / "root"))
-    result = mill("run", str(config), *overrides, "--no-prefect", check=False)
+def test_mistake_ends_in_one_line_with_its_exit_code(
+    spare_root, tmp_path, overrides, code, message
+):
+    config = write_settings(tmp_path / "small.yaml", small_settings(spare_root))
+    result = mill_here("run", str(config), *overrides, "--no-prefect", check=False)
     assert result.returncode == code, result.stdout + result.stderr
     assert result.stderr.startswith("error: ") and message in result.stderr
     assert "Traceback" not in result.stderr
@@ -166,9 +184,9 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_unknown_stage_and_missing_file_are_named(tmp_path):
     config = write_settings(tmp_path / "small.yaml", small_settings(tmp_path / "root"))
-    result = mill("run", str(config), "--only", "polish", "--no-prefect", check=False)
+    result = mill_here("run", str(config), "--only", "polish", "--no-prefect", check=False)
     assert result.returncode == 2 and "eval_set, clean, tokenizer" in result.stderr
-    assert mill("run", "no/such.yaml", check=False).returncode == 2
+    assert mill_here("run", "no/such.yaml", check=False).returncode == 2
 
 
 def test_corrupted_artifact_is_refused_and_the_others_untouched(small_run, tmp_path):
@@ -179,12 +197,12 @@ def test_corrupted_artifact_is_refused_and_the_others_untouched(small_run, tmp_p
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
     config = write_settings(tmp_path / "small.yaml", small_settings(root))
-    result = mill("run", str(config), "--no-prefect", check=False)
+    result = mill_here("run", str(config), "--no-prefect", check=False)
     assert result.returncode == 4
     assert re.search(
         r"model.safetensors is damaged: sha256 expected \w{64}, found \w{64}; delete", result.stderr
     )
-    assert mill("store", "verify", "--root", str(root), check=False).returncode == 4
+    assert mill_here("store", "verify", "--root", str(root), check=False).returncode == 4
 
 
 def test_full_disk_is_a_clear_error_and_the_next_run_goes_on(small_run, tmp_path):
@@ -202,7 +220,7 @@ def test_full_disk_is_a_clear_error_and_the_next_run_goes_on(small_run, tmp_path
     )  # fmt: skip
     assert result.returncode == 4, result.stdout + result.stderr
     assert "disk is full" in result.stderr and "Traceback" not in result.stderr
-    mill("run", str(config), "--only", "eval_set", "--no-prefect")
+    mill_here("run", str(config), "--only", "eval_set", "--no-prefect")
 
 
 def test_your_own_text_is_three_lines_of_yaml(small_run, tmp_path):
@@ -226,5 +244,5 @@ def test_your_own_text_is_three_lines_of_yaml(small_run, tmp_path):
     settings["tokenizer"]["vocab_size"] = 300
     config = write_settings(tmp_path / "mine.yaml", settings)
     assert yaml.safe_load(config.read_text())["clean"]["sources"][0]["kind"] == "text"
-    output = mill("run", str(config), "--only", "eval_set", "--no-prefect").stdout
+    output = mill_here("run", str(config), "--only", "eval_set", "--no-prefect").stdout
     assert "built" in output

@@ -168,6 +168,8 @@ def learning_section(run: RunFacts) -> Section | None:
 
 def _turned(facts: dict[str, Any]) -> str:
     turning = facts.get("turning_point")
+    if facts.get("best_validation_loss") is None:
+        return "never validated"
     return f"at step {count(turning)}" if turning is not None else "no, still falling"
 
 

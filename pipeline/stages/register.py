@@ -20,7 +20,7 @@ from pipeline.store.errors import ArtifactError, MillError, NotBuilt
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.manifest import MANIFEST
 from pipeline.store.runtime import Runtime
-from pipeline.tracking.config import TrackingConfig, tracking_uri
+from pipeline.tracking.config import TrackingConfig, sync_command, tracking_uri
 from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.versions import (
     CHALLENGER,
@@ -326,7 +326,8 @@ def _postponed(
     name = registered_name(config, exported)
     cause = (str(error).splitlines() or [type(error).__name__])[0][:300]
     reason = (
-        f"the registry at {uri} cannot be reached ({cause}); `mill store sync` registers it later"
+        f"the registry at {uri} cannot be reached ({cause}); `{sync_command(uri, root)}` "
+        "registers it later"
     )
     Ledger(root, uri).pending({
         "export": exported.fingerprint,

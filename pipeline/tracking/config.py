@@ -70,6 +70,12 @@ def tracking_uri(config: TrackingConfig, root: Path) -> str:
     return config.uri if config.uri is not None else default_uri(root)
 
 
+def sync_command(uri: str, root: Path) -> str:
+    """What a person types to send later what the store at `uri` could not take now."""
+    named = "" if uri == default_uri(root) else f" --uri {uri}"
+    return f"mill store sync --root {root}{named}"
+
+
 class StoreUnavailable(OSError):
     """The tracking store does not answer; what was to be sent stays in the journal."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.store.errors import ArtifactError
-from pipeline.tracking.config import reachable
+from pipeline.tracking.config import reachable, sync_command
 
 if TYPE_CHECKING:
     from pipeline.tracking.shipping import RunShipper
@@ -103,8 +103,9 @@ class Mirror:
             first_line = reason.splitlines()[0]
             logger.warning(
                 "MLflow at %s cannot be reached (%s); the run goes on, its record is kept in %s, "
-                "`mill store sync` sends it later",
+                "`%s` sends it later",
                 self._uri,
                 first_line[:300],
                 self._directory,
+                sync_command(self._uri, self._root),
             )

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 MODEL_REFERENCE = re.compile(
     r"models:/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(@(?P<alias>[\w.-]+)|/(?P<number>\d+))"
 )
+RESTORING_TAG = "gristmill.restoring"
 LOCK_WAIT_SECONDS = 600.0
 
 
@@ -180,13 +181,16 @@ class Registry:
         """Bring back registered models of the ledger that the store does not know at all.
 
         Returns what was restored, `NAME/3`; exports no longer under the root are skipped with a
-        warning. Numbers count from 1 again; aliases point to the same exports as before.
+        warning. Numbers count from 1 again; aliases point to the same exports as before. A killed
+        restore leaves RESTORING_TAG on the model, and the next one goes on.
         """
         state = self._ledger.state()
-        lost = {entry.name for entry in state.versions if not self._is_known(entry.name)}
+        lost = {entry.name for entry in state.versions if not self._is_whole(entry.name)}
+        for name in sorted(lost):
+            self._ensure_model(name, {RESTORING_TAG: "yes"})
         restored = []
         for entry in state.versions:
-            if entry.name not in lost:
+            if entry.name not in lost or self.find(entry.name, entry.fingerprint) is not None:
                 continue
             exported = seek_artifact(self._root, f"export@{entry.fingerprint}")
             if not isinstance(exported, ExportedModel):
@@ -201,20 +205,22 @@ class Registry:
             target = self.find(name, fingerprint) if name in lost else None
             if target is not None:
                 self.point(alias, target)
+        for name in sorted(lost):
+            self._client.delete_registered_model_tag(name, RESTORING_TAG)
         return restored
 
-    def _is_known(self, name: str) -> bool:
+    def _is_whole(self, name: str) -> bool:
+        """Whether the store knows the model, and not only from a restore that was killed."""
         try:
-            self._client.get_registered_model(name)
+            return RESTORING_TAG not in self._client.get_registered_model(name).tags
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return False
-        return True
 
-    def _ensure_model(self, name: str) -> None:
+    def _ensure_model(self, name: str, tags: Mapping[str, str] | None = None) -> None:
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(name, dict(tags or {}))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -15,7 +15,14 @@ from pipeline.store.errors import ArtifactError, ConfigError, NotBuilt
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, default_uri
 from pipeline.tracking.ledger import Ledger
-from pipeline.tracking.registry import model_directory, opened, promote, rollback
+from pipeline.tracking.registry import (
+    RESTORING_TAG,
+    model_directory,
+    opened,
+    promote,
+    rollback,
+)
+from pipeline.tracking.store import open_client
 from pipeline.tracking.sync import rebuild
 from pipeline.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from tests.registry.worlds import RUNTIME, World
@@ -191,6 +198,22 @@ def test_deleted_database_gets_its_versions_and_champion_back(world: World, tmp_
     assert (again.version, again.promoted) == (2, False)
 
 
+def test_restore_that_was_killed_is_finished_by_the_next(world: World, tmp_path: Path) -> None:
+    shelve(world, 1.5)
+    other = World(tmp_path / "moved")
+    shutil.copytree(
+        world.root, other.root, ignore=shutil.ignore_patterns("mlflow.*", "mlartifacts")
+    )
+    shutil.copyfile(migrated_database(), other.root / "mlflow.db")
+    # What a kill after the first step leaves: the model's name, none of its versions.
+    client = open_client(default_uri(other.root), other.root)
+    client.create_registered_model(BASE, {RESTORING_TAG: "yes"})
+    with opened(other.root) as registry:
+        assert registry.restored == (f"{BASE}/1",)
+    assert number(at(other, CHAMPION)) == 1
+    assert RESTORING_TAG not in client.get_registered_model(BASE).tags
+
+
 def test_unreachable_registry_is_a_warning_and_sync_registers_later(
     world: World, tmp_path: Path
 ) -> None:
@@ -212,6 +235,7 @@ def test_unreachable_registry_is_a_warning_and_sync_registers_later(
         runtime=replace(RUNTIME, progress=Progress()), tracking=dead,
     )  # fmt: skip
     assert (done.version, done.promoted, events) == (None, False, ["warning"])
+    assert "--uri http://127.0.0.1:9`" in done.reason
     ledger = world.root / "journal" / "registry.jsonl"
     # The server is back, as the store under the root.
     ledger.write_text(ledger.read_text().replace("http://127.0.0.1:9", "default"))

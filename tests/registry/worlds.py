@@ -135,8 +135,7 @@ class World:
                 writer.write_table(table)
             return Outcome({**figures, "response_loss": response_loss})
 
-        config = {
-            "bits": bits, "response_loss": response_loss, "answers": answers,
-            "answer_tokens": answer_tokens, "stride": stride,
-        }  # fmt: skip
+        config: dict[str, Any] = {"bits": bits, "response_loss": response_loss}
+        if (answers, answer_tokens, stride) != (10, 50, None):
+            config |= {"answers": answers, "answer_tokens": answer_tokens, "stride": stride}
         return EvalReport.open(self._artifact("evaluate", "eval", config, inputs, work))

@@ -1,4 +1,5 @@
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -186,6 +187,17 @@ def test_evaluation_rows_hold_bits_and_exact_match(world):
 def test_the_turning_point_is_drawn_only_where_validation_turned(world):
     assert loss_curve_png(world.run.base) != loss_curve_png(world.run.tuned)
     assert loss_curve_png(world.run.base) == loss_curve_png(world.run.base)
+
+
+def test_a_run_that_never_validated_is_not_said_to_be_still_falling(tmp_path):
+    checkpoint = make_checkpoint(tmp_path, "pretrain", turned=False)
+    manifest = checkpoint.path / "manifest.json"
+    document = json.loads(manifest.read_text())
+    document["facts"] |= {"best_validation_loss": None, "best_step": None}
+    manifest.write_text(json.dumps(document))
+    unvalidated = type(checkpoint).open(checkpoint.path)
+    text = report_markdown(RunFacts(run_id="r", base=unvalidated))
+    assert "never validated" in text and "still falling" not in text
 
 
 def test_a_checkpoint_without_a_curve_still_gives_a_picture(tmp_path):

@@ -16,7 +16,8 @@ from pipeline.training.job import read_job
 from pipeline.training.launch import spawn
 from pipeline.training.loop import train
 from pipeline.training.records import read_records
-from tests.training.worlds import RUNTIME, make_job
+from pipeline.training.sampling import Sampler
+from tests.training.worlds import MODEL, RUNTIME, make_job
 
 CHECKOUT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
@@ -70,6 +71,13 @@ def test_sigterm_saves_a_checkpoint_and_exits_143(tmp_path, world):
     (checkpoint,) = (tmp_path / "job" / "checkpoints").iterdir()
     last = [r["step"] for r in read_records(curve) if "train_loss" in r][-1]
     assert checkpoint.name == f"step-{last:08d}"
+
+
+def test_sample_written_before_a_kill_is_read_back_not_written_twice(tmp_path, world):
+    job, model = read_job(make_job(tmp_path, *world)), MODEL.build(seed=0)
+    first = Sampler.open(job, model).write("end", step=10, seconds=1.0)
+    again = Sampler.open(job, model).write("end", step=10, seconds=2.0)
+    assert first and again == first
 
 
 def test_broken_job_file_is_an_error_that_names_it(tmp_path):

@@ -60,7 +60,8 @@ def start_dev(root: Path, cwd: Path) -> Dev:
             sys.executable, "-P", "-c", "from flows.cli import main; main()", "dev",
             "--root", str(root), "--prefect-port", "0", "--mlflow-port", "0",
         ],
-        cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=cwd, env=environment(OMP_NUM_THREADS="1"), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     text = ""

@@ -78,7 +78,11 @@ class Browser:
             f"//label[starts-with(normalize-space(.), '{label}')]"
             "/ancestor::div[.//input or .//textarea][1]//*[self::input or self::textarea]"
         )
-        element = self.wait_for(lambda: self.find(xpath), label)
+        self.write_into(xpath, text)
+
+    def write_into(self, xpath: str, text: str) -> None:
+        """Type into the first field on the path."""
+        element = self.wait_for(lambda: self.find(xpath), xpath)
         self._post(f"{self._session}/element/{element}/value", {"text": text})
 
     def picture(self, path: Path) -> None:

@@ -60,7 +60,7 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     browser.click("//*[@role='option'][contains(., 'tiny')]")
     browser.write("Name in the registry", "from-the-form")
     browser.write("Layers", "1")
-    browser.write("Training tokens", "1500000" if PICTURES else "60000")
+    browser.write("Training tokens", "60000" if PICTURES else "30000")
     keep(browser, "prefect-form")
     browser.click("//button[normalize-space()='Submit']")
 
@@ -69,6 +69,7 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     browser.go(f"{dev.prefect}/v2/runs/flow-run/{run['id']}")
     ended = ("COMPLETED", "FAILED", "CRASHED")
     browser.wait_for(lambda: rows(dev, "flow_runs")[0]["state_type"] in ended, "the end", 300)
+    browser.go(f"{dev.prefect}/v2/runs/flow-run/{run['id']}")  # the graph, fitted to the whole run
     badge = "//span[normalize-space()='Completed']"
     browser.wait_for(lambda: browser.find(badge), "Completed on the page")
     browser.wait_for(lambda: "eval_set@" in browser.text, "the run's own lines in the log")
@@ -87,10 +88,12 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     browser.go(link[1])
     browser.wait_for(lambda: "tuned.bits_per_byte" in browser.text, "the metrics of the run")
     browser.go(child_run(dev, "pretrain") + "/model-metrics")
-    browser.wait_for(lambda: "train_loss" in browser.text, "the loss curve in MLflow")
+    browser.wait_for(lambda: "validation_loss" in browser.text, "the loss curve in MLflow")
     close = "//button[@aria-label='Close' or @aria-label='Close assistant panel']"
     if browser.find(close):
         browser.click(close)
+    chosen = "^(train|validation)_loss$|^learning_rate|^grad_norm|^tokens_per_second"
+    browser.write_into("//input[@placeholder='Search metric charts']", chosen)
     browser.wait_for(lambda: browser.find("//*[contains(@class, 'plotly')]"), "a chart")
     keep(browser, "mlflow-run")
 

@@ -83,12 +83,15 @@ class Prediction:
         disk = sum(row.disk for row in self.rows)
         if disk > self.disk_free:
             raise ConfigError(
-                f"the run needs about {disk / 1e9:.1f} GB of disk under {self.root}, "
-                f"{self.disk_free / 1e9:.1f} GB are free; free some or choose another root="
+                f"the run needs about {disk / 1e6:,.0f} MB of disk under {self.root}, "
+                f"{self.disk_free / 1e6:,.0f} MB are free; free some or choose another root="
             )
 
     def record(self, records: Sequence[StageRecord], path: Path) -> None:
-        """Write prediction beside outcome; the next plan learns its rates from it."""
+        """Write prediction beside outcome; the next plan learns its rates from it.
+
+        A resumed stage took longer than this run saw, so its time is left out.
+        """
         outcomes = {record.title: record for record in records}
         rows = []
         for row in self.rows:
@@ -97,7 +100,7 @@ class Prediction:
                 {
                     **asdict(row),
                     "outcome": outcome.outcome if outcome else None,
-                    "actual_seconds": outcome.seconds if outcome else None,
+                    "actual_seconds": outcome.seconds if outcome and not outcome.resumed else None,
                 }
             )
         peak = psutil.Process().memory_info().rss

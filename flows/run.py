@@ -47,6 +47,8 @@ class StageRecord:
     """`built`, `reused`, `done` (actions); in plans `build`, `reuse`, `do`."""
     seconds: float
     ref: str
+    resumed: bool = False
+    """A killed run had done a part of it: `seconds` are those of the rest."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ class Run:
         is_artifact = isinstance(noun, Artifact)
         outcome = progress.outcome if is_artifact else "done"
         ref = noun.ref if is_artifact else getattr(noun, "summary", "")
-        self.records.append(StageRecord(stage, title, outcome, seconds, ref))
+        resumed = outcome == "built" and bool(noun.facts.get("resumed"))
+        self.records.append(StageRecord(stage, title, outcome, seconds, ref, resumed))
         mark = {"reused": "=", "built": "+"}.get(outcome, ".")
         facts = headline(noun.manifest) if is_artifact else ref
         self.display.line(f"{mark} {title:<14} {outcome:<7} {clock(seconds):>8}  {facts}")

@@ -1,5 +1,6 @@
 """Differences with intervals: the same documents or questions are resampled for both sides."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,14 @@ class Estimate:
     items: int
 
 
-def subset_bits_per_byte(report: EvalReport, doc_ids: set[str] | None = None) -> Estimate | None:
-    """The model's bits per byte on `doc_ids` (None: all documents)."""
+Key = tuple[str, int]
+"""A held-out document: its id, and how many with this id come before it (files may share ids)."""
+
+
+def subset_bits_per_byte(report: EvalReport, documents: set[Key] | None = None) -> Estimate | None:
+    """The model's bits per byte on `documents` (None: all of them)."""
     scores = _nats(report)
-    return _ratio([v for k, v in scores.items() if doc_ids is None or k in doc_ids])
+    return _ratio([v for k, v in scores.items() if documents is None or k in documents])
 
 
 def model_minus_baseline(
@@ -39,20 +44,20 @@ def model_minus_baseline(
         return None
     ours = _nats(report)
     pairs = []
-    for doc_id, theirs, is_clean in zip(
-        columns["doc_id"], columns[f"nats_{name}"], columns["clean"], strict=True
+    for key, theirs, is_clean in zip(
+        _keys(columns["doc_id"]), columns[f"nats_{name}"], columns["clean"], strict=True
     ):
-        if doc_id in ours and (is_clean or not clean):
-            nats, num_bytes = ours[doc_id]
+        if key in ours and (is_clean or not clean):
+            nats, num_bytes = ours[key]
             pairs.append((nats - theirs, num_bytes))
     return _ratio(pairs)
 
 
-def clean_documents(baselines: BaselineReport) -> set[str]:
+def clean_documents(baselines: BaselineReport) -> set[Key]:
     """Held-out documents that share little with the training text."""
     columns = read_columns(baselines.path / "documents.arrow")
-    pairs = zip(columns.get("doc_id", []), columns.get("clean", []), strict=True)
-    return {doc_id for doc_id, clean in pairs if clean}
+    pairs = zip(_keys(columns.get("doc_id", [])), columns.get("clean", []), strict=True)
+    return {key for key, clean in pairs if clean}
 
 
 def read_answers(report: EvalReport) -> dict[str, dict[str, Any]]:
@@ -87,12 +92,22 @@ def exact_match_difference(
     return Estimate(float(values.mean()), interval.low, interval.high, len(values))
 
 
-def _nats(report: EvalReport) -> dict[str, tuple[float, int]]:
+def _keys(doc_ids: Sequence[str]) -> list[Key]:
+    """Models and baselines list the eval set's documents in its order, so the keys agree."""
+    before: Counter[str] = Counter()
+    keys = []
+    for doc_id in doc_ids:
+        keys.append((doc_id, before[doc_id]))
+        before[doc_id] += 1
+    return keys
+
+
+def _nats(report: EvalReport) -> dict[Key, tuple[float, int]]:
     columns = read_columns(report.path / "documents.arrow")
     if not columns:
         return {}
-    values = zip(columns["doc_id"], columns["nats"], columns["bytes"], strict=True)
-    return {doc_id: (nats, num_bytes) for doc_id, nats, num_bytes in values}
+    values = zip(_keys(columns["doc_id"]), columns["nats"], columns["bytes"], strict=True)
+    return {key: (nats, num_bytes) for key, nats, num_bytes in values}
 
 
 def _ratio(pairs: Sequence[tuple[float, int]]) -> Estimate | None:

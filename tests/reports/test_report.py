@@ -4,11 +4,19 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from pipeline.artifacts import BaselineReport, EvalReport
 from pipeline.reports.blocks import visible
+from pipeline.reports.comparing import (
+    clean_documents,
+    model_minus_baseline,
+    subset_bits_per_byte,
+)
 from pipeline.reports.curves import DARK, funnel_png, loss_curve_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.html import render_html
@@ -18,7 +26,7 @@ from pipeline.reports.sections import report_sections
 from pipeline.reports.tables import evaluation_rows, funnel_rows
 from pipeline.reports.terminal import print_summary
 from pipeline.store.errors import ArtifactError, ConfigError
-from tests.reports.world import losing, make_checkpoint, write_lines
+from tests.reports.world import losing, make, make_checkpoint, write_lines, write_table
 
 SECTIONS = [
     "headline", "corpus", "tokens", "learning", "samples", "baselines", "answers", "registry",
@@ -153,6 +161,28 @@ def test_a_better_model_is_said_to_win(winning_world):
     verdicts = [block for block in section.blocks if getattr(block, "tone", "") == "good"]
     assert "beats the 5-gram of its own size" in verdicts[0].text
     assert any("fewer bits than every baseline" in verdict.text for verdict in verdicts)
+
+
+def test_documents_that_share_an_id_are_all_compared(tmp_path):
+    def artifact(kind, stage, columns):
+        return make(
+            tmp_path, kind, stage, stage, {},
+            lambda d: write_table(d / "documents.arrow", pa.table(columns)), config=stage,
+        )  # fmt: skip
+
+    ids, sizes = ["1", "1", "2"], [10, 10, 10]
+    report = artifact(
+        EvalReport, "evaluate", {"doc_id": ids, "nats": [9.0, 1.0, 2.0], "bytes": sizes}
+    )
+    baselines = artifact(
+        BaselineReport, "baselines",
+        {"doc_id": ids, "nats_xz": [9.0, 1.0, 2.0], "clean": [True, False, True]},
+    )  # fmt: skip
+    difference = model_minus_baseline(report, baselines, "xz", clean=False)
+    assert difference is not None and (difference.value, difference.items) == (0.0, 3)
+    clean = subset_bits_per_byte(report, clean_documents(baselines))
+    assert clean is not None and clean.items == 2
+    assert clean.value == pytest.approx(11 / 20 / np.log(2))
 
 
 def test_tuned_minus_base_comes_with_its_interval(world):

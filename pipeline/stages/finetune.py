@@ -17,7 +17,7 @@ from pipeline.artifacts import Checkpoint, ExampleSet, TrainedTokenizer
 from pipeline.conversations.example import read_examples
 from pipeline.conversations.packing import write_rows
 from pipeline.store.building import Outcome, artifact_key, build
-from pipeline.store.errors import ConfigError
+from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
@@ -106,18 +106,27 @@ def _write_rows(
     for split in ("train", "validation"):
         source = examples.path / f"{split}.jsonl"
         if split == "validation" and next(iter(read_examples(source)), None) is None:
-            message = f"{examples.ref} has no validation examples; the last weights are kept"
-            runtime.progress.event("warning", {"message": message})
+            _warn_unvalidated(f"{examples.ref} has no validation examples", runtime)
             continue
-        facts[split] = write_rows(
-            source,
-            vocabulary,
-            directory / f"{split}.arrow",
-            context_length=length,
-            policy=config.long_examples,
-            pack=config.packing,
-        )
+        try:
+            facts[split] = write_rows(
+                source,
+                vocabulary,
+                directory / f"{split}.arrow",
+                context_length=length,
+                policy=config.long_examples,
+                pack=config.packing,
+            )
+        except DataError as error:
+            # Validation only chooses among weights: without a row that fits, training goes on.
+            if split == "train" or config.long_examples == "error":
+                raise
+            _warn_unvalidated(f"validation of {examples.ref}: {error}", runtime)
     return facts
+
+
+def _warn_unvalidated(reason: str, runtime: Runtime) -> None:
+    runtime.progress.event("warning", {"message": f"{reason}; the last weights are kept"})
 
 
 def _questions(examples: ExampleSet) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pipeline.conversations.packing import write_rows
 from pipeline.stages.finetune import finetune
 from pipeline.stages.pretrain import pretrain
 from pipeline.store.building import Outcome, artifact_key, build
-from pipeline.store.errors import ConfigError
+from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.batches import PackedRows
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.config import Epochs, FinetuneConfig, Steps
@@ -121,6 +121,22 @@ def test_validation_loss_counts_answers_only(world):
             count += 1
     assert first["step"] == 0
     assert first["validation_loss"] == pytest.approx(nats / count, abs=1e-5)
+
+
+def test_validation_that_does_not_fit_costs_the_validation_not_the_run(world, heard):
+    examples = make_examples(world.root, long_validation=True)
+    config = replace(TUNE, horizon=Steps(2))
+    tuned = finetune(
+        config, world.base, examples, world.tokenizer, root=world.root,
+        runtime=replace(RUNTIME, progress=heard),
+    )  # fmt: skip
+    assert tuned.facts["best_step"] is None and tuned.facts["kept_step"] == 2
+    assert any("last weights are kept" in str(facts) for _, facts in heard.events)
+    with pytest.raises(DataError, match="tokens, a row holds"):
+        finetune(
+            replace(config, long_examples="error"), world.base, examples, world.tokenizer,
+            root=world.root, runtime=RUNTIME,
+        )  # fmt: skip
 
 
 def test_context_beyond_the_base_model_is_refused(world):

@@ -103,17 +103,21 @@ def zen_world(root: Path) -> tuple[TrainedTokenizer, TokenShards]:
     return tokenizer, make_shards(root, tokenizer, lines[:-4], lines[-4:])
 
 
-def make_examples(root: Path, count: int = 24) -> ExampleSet:
+def make_examples(root: Path, count: int = 24, *, long_validation: bool = False) -> ExampleSet:
     """Questions whose answer is their last letter, twice."""
     examples = [
         Example(id=str(i), prompt=f"say {chr(97 + i % 7)}", answer=chr(97 + i % 7) * 2)
         for i in range(count)
     ]
-    key = artifact_key("examples", 1, {"count": count}, [])
+    validation = examples[:4]
+    if long_validation:
+        validation = [replace(example, prompt="say a " * 1000) for example in validation]
+    identity = {"count": count, **({"long": True} if long_validation else {})}
+    key = artifact_key("examples", 1, identity, [])
 
     def work(directory: Path) -> Outcome:
         write_examples(directory / "train.jsonl", examples[4:])
-        write_examples(directory / "validation.jsonl", examples[:4])
+        write_examples(directory / "validation.jsonl", validation)
         write_examples(directory / "held_out.jsonl", [])
         return Outcome({"train": count - 4})
 

@@ -137,7 +137,8 @@ def answer_questions(
 ) -> tuple[list[Item], int]:
     """Greedy answers in the order of `questions`, and how many prompts left no room to answer.
 
-    Prompts of like length are answered together; the answers do not depend on `rows`.
+    Prompts of like length are answered together and share the room the longest of them leaves:
+    only where that is less than `max_tokens` can an answer depend on `rows`.
     """
     prompts = [_asked(question, tokenizer, form) for question in questions]
     fitting = [i for i, ids in enumerate(prompts) if len(ids) < context]

@@ -3,6 +3,7 @@
 Heavy packages are imported inside the commands: `mill --help` must answer at once.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Annotated
 import typer
 
 from flows.environment import prepare_environment
-from pipeline.store.errors import MillError
+from pipeline.store.errors import ArtifactError, MillError
+
+# The machine's answers that its owner can change; every other OSError is a fault of ours.
+_OWNERS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="mill",
@@ -107,7 +111,7 @@ def chat(
     top_k: Annotated[int | None, typer.Option(min=1)] = None,
     top_p: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
     max_tokens: Annotated[int, typer.Option(min=1)] = 128,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
     root: RootOption = Path("runs"),
 ) -> None:
     """Talk to a model; tokens appear as they are made."""
@@ -239,3 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug or error.errno not in _OWNERS:
+            raise
+        remedy = "free some space" if error.errno in _OWNERS[3:] else "make it writable"
+        print(f"error: {error}; {remedy} or choose another place", file=sys.stderr)
+        sys.exit(ArtifactError.exit_code)

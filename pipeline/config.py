@@ -116,18 +116,36 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def explain(error: ValidationError, *, where: str) -> str:
     """One line per problem: the key, the value, what is wrong, and the nearest known key."""
     lines = []
-    for problem in _of_the_meant_branches(error.errors(include_url=False)):
+    for problem in _of_the_meant_branches(_causes(error.errors(include_url=False))):
         keys, fields = _walk(problem["loc"])
         value = problem.get("input")
         shown = (
             "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
         )
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "tuple_type":
+            message = "must be a list: write [a, b]"
+        if problem["type"] == "union_tag_not_found":
+            message = "names no `kind`; give it one"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = "no such setting" + _nearest(keys[-1], fields)
         lines.append(f"{'.'.join(keys)}{shown}: {message}")
     head = f"{where} has {len(lines)} wrong setting{'s' if len(lines) > 1 else ''}"
     return head + "\n  " + "\n  ".join(lines)
+
+
+def _causes(problems: Sequence[Any]) -> list[Any]:
+    """Without "too short" for a list whose members are wrong: pydantic counts only right ones."""
+    return [
+        problem
+        for problem in problems
+        if problem["type"] != "too_short"
+        or not any(
+            len(other["loc"]) > len(problem["loc"])
+            and other["loc"][: len(problem["loc"])] == problem["loc"]
+            for other in problems
+        )
+    ]
 
 
 def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flows.commands.store import existing_root
 from pipeline.reports.trace import trace
 from pipeline.reports.trace_html import render_trace_html
 from pipeline.reports.trace_terminal import render_trace
 from pipeline.serving.chat import stream_answer
-from pipeline.serving.loading import load_model
+from pipeline.serving.loading import LoadedModel, load_model
 from pipeline.serving.server import serve
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_text
@@ -20,7 +21,7 @@ def chat_with(
     top_p: float | None, max_tokens: int, seed: int, root: Path,
 ) -> None:  # fmt: skip
     """Answer one prompt, or prompts until the input ends; every prompt starts afresh."""
-    loaded = load_model(reference, root)
+    loaded = _loaded(reference, root)
     settings = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "max_tokens": max_tokens, "seed": seed,
@@ -54,16 +55,27 @@ def chat_with(
 
 def serve_model(reference: str, *, host: str, port: int, root: Path) -> None:
     """Answer over HTTP until Ctrl-C."""
-    serve(reference, host, port, root=root)
+    serve(reference, host, port, root=_root_of(reference, root))
 
 
 def trace_text(
     reference: str, text: str, *, answer: str | None, html: Path | None, root: Path
 ) -> None:
     """Print the machine's inside for one text, and write the same as HTML."""
-    loaded = load_model(reference, root)
+    path = html or Path("trace.html")
+    if path.is_dir():
+        raise ConfigError(f"--html={path} is a directory; name a file in it")
+    loaded = _loaded(reference, root)
     traced = trace(loaded.model, loaded.tokenizer, text, answer=answer)
     Console().print(render_trace(traced))
-    path = html or Path("trace.html")
     write_text(path, render_trace_html(traced))
     print(f"written to {path.absolute()}")
+
+
+def _loaded(reference: str, root: Path) -> LoadedModel:
+    return load_model(reference, _root_of(reference, root))
+
+
+def _root_of(reference: str, root: Path) -> Path:
+    """The root to look in; one that is not there is refused, or MLflow would make a store in it."""
+    return existing_root(root) if reference.startswith("models:/") else root

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.display import clock
-from pipeline.artifacts import TokenShards, find_artifact, finished_artifacts
+from pipeline.artifacts import TokenShards, TrainedTokenizer, find_artifact, finished_artifacts
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.manifest import verify
 
@@ -63,6 +63,8 @@ def inspect_tokenizer(reference: str, text: str, *, root: Path) -> None:
     from pipeline.tokens.tokenizer import Tokenizer
 
     artifact = find_artifact(existing_root(root) if "@" in reference else root, reference)
+    if not isinstance(artifact, TrainedTokenizer):
+        raise ArtifactError(f"{artifact.ref} is no tokenizer; name a tokenizer@... artifact")
     print(inspect_text(Tokenizer.load(artifact.path), text))
 
 

@@ -11,6 +11,7 @@ that looks misspelt, stops the run and is shown, for there the *file* is wrong, 
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -77,10 +78,20 @@ def detect_shape(row: Mapping[str, Any], *, where: str) -> str:
     return matches[0]
 
 
+def jsonl_file(path: str) -> Path:
+    """The file a person names, `~` included; DataError if it is none."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        problem = "is a directory" if file.is_dir() else "does not exist"
+        raise DataError(f"{path} {problem}; examples.source.paths must name JSONL files")
+    return file
+
+
 def read_jsonl(
     path: Path, *, limits: Limits, report: ReadReport, group_field: str | None = None
 ) -> Iterator[Example]:
     """The usable examples of one `.jsonl` or `.jsonl.gz` file; `report` collects the rest."""
+    path = jsonl_file(str(path))
     shape: str | None = None
     name = path.name
     for number, line in _lines(path):
@@ -101,8 +112,6 @@ def read_jsonl(
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Numbered lines without blank ones; a line above the bound is cut there and so is not JSON."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; examples.source.paths must name JSONL files")
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as handle:
         number = 0
@@ -113,7 +122,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     _skip_line(handle)
                 if line.strip():
                     yield number, line
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(
                 f"{path} is damaged after line {number} ({error}); fetch it again"
             ) from error

@@ -1,13 +1,12 @@
 """SFT pairs from a user's own JSONL files, split by group or by prompt."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.conversations.example import Example
-from pipeline.conversations.formats import Limits, ReadReport, read_jsonl
+from pipeline.conversations.formats import Limits, ReadReport, jsonl_file, read_jsonl
 from pipeline.conversations.splits import Pairs, unit_hash, without_repeats
 from pipeline.store.errors import DataError
 
@@ -73,5 +72,5 @@ def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pai
 def _all(config: JsonlPairs, limits: Limits, report: ReadReport) -> Iterator[Example]:
     for path in config.paths:
         yield from read_jsonl(
-            Path(path), limits=limits, report=report, group_field=config.group_field
+            jsonl_file(path), limits=limits, report=report, group_field=config.group_field
         )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import CleanedCorpus, EvalSet, ExampleSet
 from pipeline.conversations.example import Example, write_examples
-from pipeline.conversations.formats import Limits, ReadReport
+from pipeline.conversations.formats import Limits, ReadReport, jsonl_file
 from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
 from pipeline.conversations.pydocs_pairs import DocObject, PydocsPairs, make_pairs
 from pipeline.conversations.splits import SPLITS, Pairs, distinct
@@ -74,7 +74,7 @@ def prepare_examples(
     if isinstance(config.source, JsonlPairs):
         # A file enters by its content; where it lies is not part of the identity.
         del identity["source"]["paths"]
-        inputs += [f"file@{_content(path)}" for path in config.source.paths]
+        inputs += [f"file@{sha256_file(jsonl_file(path))}" for path in config.source.paths]
     key = artifact_key("examples", VERSION, identity, inputs)
     directory = root / "examples" / short(key.fingerprint)
 
@@ -98,12 +98,6 @@ def prepare_examples(
 
     build(key, directory, work, root=root, runtime=runtime)
     return ExampleSet(directory, key.fingerprint)
-
-
-def _content(path: str) -> str:
-    if not Path(path).is_file():
-        raise DataError(f"{path} does not exist; examples.source.paths must name JSONL files")
-    return sha256_file(Path(path))
 
 
 def _pydocs(

@@ -20,8 +20,10 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"the key {key!r} is no name (line {line}); write `name: value`")
             if key in seen:
-                line = key_node.start_mark.line + 1
                 raise ConfigError(f"the key {key!r} appears twice (line {line}); keep one")
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -6,7 +6,13 @@ import json
 import pytest
 
 from pipeline.conversations.example import Message
-from pipeline.conversations.formats import MAX_LINE_BYTES, Limits, ReadReport, read_jsonl
+from pipeline.conversations.formats import (
+    MAX_LINE_BYTES,
+    Limits,
+    ReadReport,
+    jsonl_file,
+    read_jsonl,
+)
 from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
 from pipeline.store.errors import DataError
 
@@ -131,6 +137,22 @@ def test_gzip_is_read_and_a_truncated_one_is_named(tmp_path):
     assert len(read(whole)[0]) == 50
     with pytest.raises(DataError, match="c.jsonl.gz is damaged"):
         read(cut)
+
+
+def test_a_gzip_damaged_inside_is_named(tmp_path):
+    data = bytearray(gzip.compress(b'{"prompt": "p", "answer": "a"}\n'))
+    data[10] = 0b111  # after the header of 10 bytes: a last block of a kind that does not exist
+    (tmp_path / "d.jsonl.gz").write_bytes(data)
+    with pytest.raises(DataError, match="d.jsonl.gz is damaged"):
+        read(tmp_path / "d.jsonl.gz")
+
+
+def test_a_directory_is_no_file_and_tilde_is_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path / "p.jsonl", [GOOD])
+    assert jsonl_file("~/p.jsonl") == tmp_path / "p.jsonl"
+    with pytest.raises(DataError, match="is a directory"):
+        jsonl_file("~")
 
 
 def test_a_missing_file_is_named(tmp_path):

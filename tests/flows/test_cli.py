@@ -1,5 +1,7 @@
 """The command line as a user meets it: help, every command, mistakes, strange directories."""
 
+import errno
+import os
 import re
 import shutil
 import statistics
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows import cli
 from tests.flows.conftest import (
     CHECKOUT,
     environment,
@@ -165,6 +168,10 @@ def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, 
         (["root=/proc/nowhere"], 2, "cannot be written"),
         (["clean.filters=[{kind: length, min_words: 1000000}]"], 3, "too_few_words"),
         (["nonsense"], 2, "section.key=value"),
+        (["clean.sources=[{kind: text, name: mine, paths: ~/x}]"], 2, "1 wrong setting\n"),
+        (["clean.sources.0={name: mine}"], 2, "names no `kind`"),
+        (["pretrain.prompts=a"], 2, "must be a list"),
+        (["pretrain.model={[a]: 1}"], 2, "is no name"),
     ],
 )  # fmt: skip
 def test_mistake_ends_in_one_line_with_its_exit_code(
@@ -180,6 +187,41 @@ def test_mistake_ends_in_one_line_with_its_exit_code(
 def test_debug_shows_the_traceback(tmp_path):
     result = mill("run", str(tmp_path / "no.yaml"), "--debug", check=False)
     assert "Traceback" in result.stderr and "ConfigError" in result.stderr
+
+
+def test_a_root_that_is_not_there_is_refused_and_not_made(tmp_path):
+    root = tmp_path / "nowhere"
+    for command in (["chat", "models:/m@champion", "--once", "x"], ["trace", "models:/m/1", "x"]):
+        result = mill_here(*command, "--root", str(root), check=False)
+        assert result.returncode == 2 and "does not exist" in result.stderr
+        assert not root.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_place_that_cannot_be_written_is_no_traceback(monkeypatch, capsys, tmp_path, number):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path))
+
+    monkeypatch.setattr(cli, "app", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["store", "verify"])
+    assert ended.value.code == 4
+    assert capsys.readouterr().err.startswith(f"error: [Errno {number}]")
+    with pytest.raises(OSError, match="Errno"):
+        cli.main(["store", "verify", "--debug"])
+
+
+def test_wrong_arguments_of_commands_on_models_are_named(small_run, tmp_path):
+    tuned = next((small_run / "finetune").iterdir())
+    clean = next((small_run / "clean").iterdir())
+    for command, message in (
+        (["trace", str(tuned), "x", "--html", str(tmp_path)], "is a directory"),
+        (["chat", str(tuned), "--once", "x", "--seed", str(2**63)], "Invalid value"),
+        (["tokenizer", "inspect", str(clean), "x"], "is no tokenizer"),
+    ):
+        result = mill_here(*command, check=False)
+        assert result.returncode in (2, 4) and message in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_unknown_stage_and_missing_file_are_named(tmp_path):

@@ -108,6 +108,13 @@ def test_big_packages_are_split_into_numbered_units(package, monkeypatch, tmp_pa
     assert names == sorted(names)
 
 
+def test_module_beside_a_package_of_its_name_has_a_fixed_place(package, tmp_path):
+    (package / "fakepkg" / "sub.py").write_text('"""Beside."""\n')
+    (unit,) = fake(package).units(tmp_path)
+    both = [file.path for file in unit.files if file.name == "fakepkg/fakepkg.sub"]
+    assert [path.rpartition("fakepkg/")[2] for path in both] == ["sub.py", "sub/__init__.py"]
+
+
 def test_other_packages_do_not_change_a_part(package, read, tmp_path):
     other = package / "second.py"
     other.write_text('"""Second module."""\n')

@@ -218,7 +218,12 @@ def _library_files(library: Path) -> list[InputFile]:
                 InputFile(f.path, f"python/{alias}") if f.name == f"python/{plain}" else f
                 for f in files
             ]
-    return sorted(files, key=lambda file: file.name)
+    return sorted(files, key=_place)
+
+
+def _place(file: InputFile) -> tuple[str, str]:
+    """By name; `a.py` beside `a/` has the same one, and a directory lists them in any order."""
+    return file.name, file.path
 
 
 def _package_files(package: str, search_paths: Iterable[str]) -> list[InputFile]:
@@ -226,9 +231,7 @@ def _package_files(package: str, search_paths: Iterable[str]) -> list[InputFile]
     for base in _bases(package, search_paths):
         directory, single = base / package, base / f"{package}.py"
         if directory.is_dir():
-            return sorted(
-                _module_files(directory, prefix=package, package=package), key=lambda f: f.name
-            )
+            return sorted(_module_files(directory, prefix=package, package=package), key=_place)
         if single.is_file():
             return [InputFile(str(single), f"{package}/{package}")]
     return []

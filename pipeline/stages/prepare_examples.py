@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import CleanedCorpus, EvalSet, ExampleSet
+from pipeline.conversations.decontamination import without_held_out_text
 from pipeline.conversations.example import Example, write_examples
 from pipeline.conversations.formats import Limits, ReadReport, jsonl_file
 from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
@@ -25,7 +26,7 @@ from pipeline.store.files import replacing, sha256_file
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
 
-VERSION = 1
+VERSION = 2
 OBJECTS = "objects.arrow"
 OBJECT_COLUMNS = tuple(DocObject.__dataclass_fields__)
 
@@ -85,6 +86,7 @@ def prepare_examples(
             pairs, report = pairs_from_jsonl(config.source, limits, config.seed)
         else:
             pairs = _pydocs(config.source, eval_set, corpus, limits, config.seed, root)
+        pairs = without_held_out_text(pairs, _held_out(eval_set, "text"))
         if not pairs.train:
             raise DataError(
                 f"examples.source={config.source.kind} gives no training pair (left out: "
@@ -108,8 +110,7 @@ def _pydocs(
     seed: int,
     root: Path,
 ) -> Pairs:
-    with pa.memory_map(str(eval_set.documents_path)) as file:
-        held_out = frozenset(pa.ipc.open_file(file).read_all()["doc_id"].to_pylist())
+    held_out = frozenset(_held_out(eval_set, "doc_id"))
 
     def lines_of_training_text(wanted: frozenset[str]) -> set[str]:
         return _lines_found(corpus, wanted)
@@ -118,6 +119,12 @@ def _pydocs(
         _objects(corpus, root), held_out, lines_of_training_text,
         config=source, limits=limits, seed=seed,
     )  # fmt: skip
+
+
+def _held_out(eval_set: EvalSet, column: str) -> list[str]:
+    with pa.memory_map(str(eval_set.documents_path)) as file:
+        values: list[str] = pa.ipc.open_file(file).read_all()[column].to_pylist()
+    return values
 
 
 def _objects(corpus: CleanedCorpus, root: Path) -> Iterator[DocObject]:

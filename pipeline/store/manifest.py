@@ -146,6 +146,11 @@ def verify(
             _check_hash(directory, name, facts.sha256, sha256_file(directory / name))
     if parts_root is not None:
         for part in manifest.parts:
+            if not is_finished(parts_root / part):
+                raise ArtifactError(
+                    f"{directory} lacks its part {parts_root / part}; delete {directory} and run "
+                    "again to rebuild both"
+                )
             verify(parts_root / part, mode=mode, parts_root=parts_root)
     return manifest
 

@@ -101,6 +101,15 @@ def test_flipped_byte_is_an_error_that_names_file_and_hashes(tmp_path):
         make(tmp_path)
 
 
+def test_a_missing_part_names_what_to_delete(tmp_path):
+    def work(_: Path) -> Outcome:
+        return Outcome({}, parts=("parts/clean/gone",))
+
+    directory = build(KEY, tmp_path / "clean" / "whole", work, root=tmp_path, runtime=RUNTIME)
+    with pytest.raises(ArtifactError, match=f"lacks its part .*gone; delete {directory} and run"):
+        verify(directory, parts_root=tmp_path)
+
+
 def test_missing_file_and_wrong_size_are_errors(tmp_path):
     directory = make(tmp_path)
     (directory / "data.bin").write_bytes(b"text and more")

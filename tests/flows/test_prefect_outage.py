@@ -73,6 +73,7 @@ def test_sigterm_after_the_api_died_still_saves_and_ends_with_143(small_run, tmp
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_api_that_was_never_there_is_a_warning_and_the_run_is_done(small_run, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(small_run, root)

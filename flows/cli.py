@@ -230,6 +230,9 @@ def registry_rollback(
     rollback_version(name, root=root)
 
 
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Console entry: users' mistakes end in one line and the error's own exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -238,6 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_environment()
     try:
         app(given, prog_name="mill")
+    except SystemExit as end:
+        if end.code == INTERRUPTED and given[:1] == ["run"]:
+            print("stopped; the same command goes on where this one ended", file=sys.stderr)
+        raise
     except MillError as error:
         if debug:
             raise

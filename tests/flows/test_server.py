@@ -40,7 +40,9 @@ def test_server_dies_with_a_parent_killed_by_minus_nine(tmp_path):
     assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_until(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie")
+    wait_until(
+        lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie"
+    )
 
 
 def test_taken_port_is_an_error_at_once(tmp_path):

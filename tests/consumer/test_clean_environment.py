@@ -19,7 +19,8 @@ import mlflow
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/small@champion")
 one = model.predict({"prompt": "Parameters of\\nf(\\na)\\n"}, params={"max_tokens": 4})
-two = model.predict({"prompt": ["Parameters of\\nf(\\na)\\n", "Summary of\\nx\\n"], "max_tokens": 4})
+both = ["Parameters of\\nf(\\na)\\n", "Summary of\\nx\\n"]
+two = model.predict({"prompt": both, "max_tokens": 4})
 from transformers import AutoModelForCausalLM, AutoTokenizer
 hf = AutoModelForCausalLM.from_pretrained(sys.argv[2])
 words = AutoTokenizer.from_pretrained(sys.argv[2])

@@ -34,7 +34,7 @@ demo-tiny: $(STAMP) ## the same graph at toy size, in about a minute
 test: check ## format, lint, types, import contracts and the test suite (< 10 minutes)
 	@$(PYTEST) -m "not slow and not system and not consumer and not soak"
 
-test-all: check ## everything, also slow, system (Chromium, PostgreSQL), consumer and soak tests
+test-all: check ## everything, also slow, system (Chromium), consumer and soak tests
 	@$(PYTEST)
 
 check: $(STAMP) ## format, lint, types and import contracts only

@@ -68,7 +68,7 @@ def run(
 @app.command()
 def plan(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     """Show per stage: reuse or build, minutes, memory, disk, tokens, epochs (and money)."""
-    from flows.planning import show_plan  # heavy: torch
+    from flows.commands.show_plan import show_plan  # heavy: torch
 
     show_plan(config, overrides or [])
 

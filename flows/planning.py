@@ -2,19 +2,16 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
-from flows.display import Display, clock
+from flows.display import Display
 from flows.plan import Prediction, Workload, predicted_rows
-from flows.root import prepare_root
 from flows.run import Run, open_run
-from pipeline.config import RunConfig, load
+from pipeline.config import RunConfig
 from pipeline.store.errors import DataError
 from pipeline.training.config import PretrainConfig, Tokens
 
@@ -91,40 +88,3 @@ def model_cost(pretrain: PretrainConfig, tokenizer: Any) -> tuple[float, float, 
     # without the attention term, which fused attention does not store), doubled for fp32 parts.
     activations = positions * model.width * model.layers * 68.0
     return float(model.num_parameters()), float(model.flops_per_token()), activations
-
-
-def show_plan(path: Path, overrides: Sequence[str]) -> None:
-    """`mill plan`: print the table; ConfigError if the plan cannot be carried out."""
-    from flows.language_model import graph  # heavy
-
-    config = load(path, overrides)
-    prediction = predict(config, root=prepare_root(Path(config.root)), graph=graph)
-    Console().print(plan_table(prediction))
-    prediction.refuse_if_impossible()
-
-
-def plan_table(prediction: Prediction) -> Table:
-    """The plan as a table for the terminal."""
-    money = prediction.money
-    table = Table(title=None, caption=_caption(prediction, money), caption_justify="left")
-    for name in ("stage", "action", "time", "memory", "disk"):
-        table.add_column(name, justify="left" if name in ("stage", "action") else "right")
-    table.add_column("")
-    for row in prediction.rows:
-        build = row.action == "build"
-        table.add_row(
-            row.title, row.action, f"~{clock(row.seconds)}" if build else "",
-            f"{row.memory / 1e9:.1f} GB" if build else "",
-            f"{row.disk / 1e6:,.0f} MB" if build else "",
-            row.note, style=None if build else "dim",
-        )  # fmt: skip
-    return table
-
-
-def _caption(prediction: Prediction, money: float | None) -> str:
-    cost = "" if money is None else f", about {money:.2f} at the set price per hour"
-    return (
-        f"about {clock(prediction.seconds)} in all{cost}; machine: "
-        f"{prediction.memory_available / 1e9:.0f} GB memory, "
-        f"{prediction.disk_free / 1e9:.0f} GB disk free"
-    )

@@ -99,9 +99,9 @@ def test_worker_module_stays_light(module, banned):
 
 
 def imported_modules(path: Path) -> set[str]:
-    """The modules of this project that a file imports when it is loaded."""
+    """The modules of this project that a file imports, inside functions too."""
     found = set()
-    for node in tree(path).body:
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             as_module = {f"{node.module}.{alias.name}" for alias in node.names}
             inner = {name for name in as_module if name in MODULES}

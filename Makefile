@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -P -m pytest
 ROOT ?= runs
+CODE := flows pipeline model tests benchmarks
 
 .PHONY: help setup demo demo-tiny test test-all check format clean
 
@@ -38,15 +39,15 @@ test-all: check ## everything, also slow, system (Chromium), consumer and soak t
 	@$(PYTEST)
 
 check: $(STAMP) ## format, lint, types and import contracts only
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
 format: $(STAMP) ## rewrite the code in the project's format
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix $(CODE)
 
 clean: ## remove the environment, caches and runs/
-	rm -rf $(VENV) runs build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) runs runs-tiny build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,14 +4,13 @@ with open_run(config, ...) as run:
     eval_set = freeze_eval_set(run, config.eval_set, config.clean.sources)
 """
 
-import json
 import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -240,7 +239,7 @@ def open_run(
         raise
     finally:
         if tracking is not None:
-            records = [json.loads(json.dumps(r.__dict__)) for r in run.records]
+            records = [asdict(record) for record in run.records]
             write_json(root / "journal" / run_id / "stages.json", records)
             tracking.finish(status)
 

@@ -14,8 +14,10 @@ from pipeline.artifacts import (
     CleanedCorpus,
     find_artifact,
     finished_artifacts,
+    parents_of,
+    seek_artifact,
 )
-from pipeline.store.errors import ArtifactError, ConfigError, DataError
+from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.files import NAME_PATTERN, read_json
 
 
@@ -62,9 +64,8 @@ def _lineage(artifact: Artifact, tree: Tree, seen: set[str] | None = None) -> Tr
             tree.add(f"{reference} [dim](above)[/dim]")
             continue
         seen.add(reference)
-        try:
-            parent = find_artifact(artifact.root, reference)
-        except ArtifactError:
+        parent = seek_artifact(artifact.root, reference)
+        if parent is None:
             tree.add(f"{reference} [dim](not under this root)[/dim]")
         else:
             _lineage(parent, tree.add(reference), seen)
@@ -148,15 +149,9 @@ def _trained_on(root: Path, corpus: CleanedCorpus) -> list[str]:
 
 
 def _descends(artifact: Artifact, reference: str) -> bool:
-    for parent in artifact.manifest.inputs:
-        if parent == reference:
-            return True
-        try:
-            if _descends(find_artifact(artifact.root, parent), reference):
-                return True
-        except ArtifactError:
-            continue
-    return False
+    if reference in artifact.manifest.inputs:
+        return True
+    return any(_descends(parent, reference) for parent in parents_of(artifact))
 
 
 def _short(value: Any) -> str:

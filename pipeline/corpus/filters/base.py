@@ -1,18 +1,21 @@
-"""The shape of a filter: measure the text once, judge the measures as often as you like.
+"""The shape of a cleaning step: a filter judges documents, a rewrite changes their text.
 
-    measure(batch) -> {"chars": (N,) array, ...}    looks at text, knows no threshold
-    judge(measures) -> (N,) int16                   knows thresholds, sees no text; 0 keeps
+    Filter   measure(batch) -> {"chars": (N,) array, ...}    looks at text, knows no threshold
+             judge(measures) -> (N,) int16                   knows thresholds, sees no text; 0 keeps
+    Rewrite  apply(batch)   -> Rewritten(batch, counts, measures)
 
 Measures are stored beside the documents as columns `kind.measure`, for rejected ones too, so a
-changed threshold can be judged again without the text.
+changed threshold can be judged again without the text. A step may be bound to languages: then it
+sees only the documents identified as one of them.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.corpus.document import TextBatch
 
@@ -20,19 +23,43 @@ Measures = dict[str, npt.NDArray[Any]]
 Codes = npt.NDArray[np.int16]
 
 
-class Filter(BaseModel):
-    """Base of all filters: a config that measures and judges."""
+class Step(BaseModel):
+    """Base of filters and rewrites: a config that does its part of the cleaning."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    reasons: ClassVar[tuple[str, ...]] = ()
-    """What the codes 1, 2, ... of `judge` mean."""
+    languages: tuple[str, ...] = Field(
+        (),
+        title="Languages",
+        description="Only documents in these languages (ISO 639-1 codes such as en, zh); empty: "
+        "every document.",
+    )
+    except_languages: tuple[str, ...] = Field(
+        (), title="Except languages", description="Never documents in these languages."
+    )
 
     @property
     def name(self) -> str:
         """The prefix of its columns and reasons: the value of its field `kind`."""
         kind: str = getattr(self, "kind")  # noqa: B009  declared by each member of the union
         return kind
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether it needs to know the language of a document."""
+        return bool(self.languages or self.except_languages)
+
+    def applies_to(self, language: str) -> bool:
+        """Whether documents in `language` pass through this step."""
+        wanted = not self.languages or language in self.languages
+        return wanted and language not in self.except_languages
+
+
+class Filter(Step):
+    """A config that measures and judges."""
+
+    reasons: ClassVar[tuple[str, ...]] = ()
+    """What the codes 1, 2, ... of `judge` mean."""
 
     def measure(self, batch: TextBatch) -> Measures:
         """(N,) values per measure; never depends on the filter's thresholds."""
@@ -49,3 +76,22 @@ class Filter(BaseModel):
         for code in range(len(failures), 0, -1):
             codes[failures[code - 1]] = code
         return codes
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What a rewrite made of N documents: the same documents in the same order."""
+
+    batch: TextBatch
+    counts: dict[str, int]
+    """What was changed, by kind: documents, or replacements where a kind says so."""
+    measures: Measures = field(default_factory=dict)
+    """(N,) values worth a column, such as how much each document lost."""
+
+
+class Rewrite(Step):
+    """A config that changes texts; it never adds, drops or reorders documents."""
+
+    def apply(self, batch: TextBatch) -> Rewritten:
+        """The batch with its new texts; `batch` itself where nothing changed."""
+        raise TypeError(f"{type(self).__name__} does not rewrite")

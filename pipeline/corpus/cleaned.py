@@ -45,6 +45,12 @@ def removed_name(index: int) -> str:
     return f"removed-{index}.arrow"
 
 
+def read_removed(directory: Path, index: int) -> pa.Table:
+    """The removal list of the part at `index` of the corpus in `directory`, rows ascending."""
+    with open_documents(directory / removed_name(index)) as reader:
+        return reader.read_all()
+
+
 def kept_parts(corpus: CleanedCorpus) -> list[KeptPart]:
     """The parts in order; a part whose documents were all removed is still listed."""
     parts = []

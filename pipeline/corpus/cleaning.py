@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.artifacts import EvalSet
-from pipeline.corpus.dedup.held_out import HeldOut, load_held_out
-from pipeline.corpus.dedup.keys import CONTENT_KEY_BYTES, content_keys
-from pipeline.corpus.dedup.minhash import shingles_of, signatures_of
+from pipeline.corpus.dedup.held_out import HeldOut, HeldOutSet, load_held_out
+from pipeline.corpus.dedup.keys import content_keys
+from pipeline.corpus.dedup.settings import SignatureConfig
+from pipeline.corpus.dedup.signatures import SIGNATURES, signature_schema, signatures_table
 from pipeline.corpus.document import DOCUMENT_SCHEMA, TextBatch, iter_batches
 from pipeline.corpus.filters import AnyFilter
 from pipeline.corpus.filters.judging import judge_all, measure_all
-from pipeline.corpus.ngrams import Overlap
 from pipeline.corpus.rejects import (
     DOCUMENTS,
     MEASURES,
@@ -38,14 +36,13 @@ from pipeline.corpus.rejects import (
     with_empty,
 )
 from pipeline.corpus.repair import RepairConfig
-from pipeline.corpus.words import WordTable, words_of
+from pipeline.corpus.words import words_of
 from pipeline.store.building import ArtifactKey, Outcome, artifact_key, build
 from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 
 CLEAN_PART_VERSION = 1
 PART_STAGE = "clean_part"
-SIGNATURES = "signatures.arrow"
 OVERLAP = "decontamination.overlap"
 COVERED = "decontamination.covered"
 
@@ -57,9 +54,7 @@ class PartConfig(BaseModel):
 
     repair: RepairConfig
     filters: tuple[AnyFilter, ...]
-    shingle_words: int
-    signature_size: int
-    seed: int
+    signatures: SignatureConfig
 
 
 @dataclass(frozen=True)
@@ -70,15 +65,14 @@ class PartJob:
     raw: Path
     raw_fingerprint: str
     quarantined: int
-    eval_set: Path
-    eval_fingerprint: str
+    held_out_sets: tuple[HeldOutSet, ...]
     config: PartConfig
     runtime: Runtime
 
     @property
     def key(self) -> ArtifactKey:
         """The identity of the cleaned part."""
-        inputs = [f"read@{self.raw_fingerprint}", f"eval_set@{self.eval_fingerprint}"]
+        inputs = [f"read@{self.raw_fingerprint}", *(held.key for held in self.held_out_sets)]
         return artifact_key(PART_STAGE, CLEAN_PART_VERSION, self.config, inputs)
 
     @property
@@ -94,15 +88,7 @@ class PartJob:
     @property
     def held_out(self) -> HeldOut:
         """The held-out documents, indexed once per process."""
-        config = self.config
-        return load_held_out(
-            EvalSet(self.eval_set, self.eval_fingerprint).documents_path,
-            self.eval_fingerprint,
-            config.repair,
-            config.shingle_words,
-            config.signature_size,
-            config.seed,
-        )
+        return load_held_out(self.held_out_sets, self.config.repair, self.config.signatures)
 
 
 def clean_part(job: PartJob) -> str:
@@ -119,23 +105,6 @@ def clean_part(job: PartJob) -> str:
     return key.fingerprint
 
 
-def signature_schema(size: int) -> pa.Schema:
-    """One row per kept document: what is compared across parts."""
-    return pa.schema(
-        [
-            pa.field("doc_id", pa.string(), nullable=False),
-            pa.field("chars", pa.int64(), nullable=False),
-            pa.field("bytes", pa.int64(), nullable=False),
-            pa.field("key", pa.binary(CONTENT_KEY_BYTES), nullable=False),
-            pa.field("overlap", pa.float64(), nullable=False),
-            pa.field("covered", pa.float64(), nullable=False),
-            pa.field("held_out_grams", pa.list_(pa.uint32()), nullable=False),
-            pa.field("signature", pa.list_(pa.uint32(), size), nullable=False),
-            pa.field("shingles", pa.large_list(pa.uint32()), nullable=False),
-        ]
-    )
-
-
 @dataclass
 class _Tally:
     read: int = 0
@@ -150,7 +119,7 @@ class _Tally:
 
 def _write_part(job: PartJob, directory: Path) -> Outcome:
     tally = _Tally()
-    schema = signature_schema(job.config.signature_size)
+    schema = signature_schema(job.config.signatures)
     measures: list[pa.Table] = []
     with (
         pa.ipc.new_file(str(directory / DOCUMENTS), DOCUMENT_SCHEMA) as documents,
@@ -224,36 +193,5 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
         measures=measures_table(
             batch, verdicts, columns | {OVERLAP: overlap.share, COVERED: overlap.covered}
         ),
-        signatures=_signatures(batch, words, keys, overlap, keep, config),
-    )
-
-
-def _signatures(
-    batch: TextBatch,
-    words: WordTable,
-    keys: list[bytes],
-    overlap: Overlap,
-    keep: npt.NDArray[np.bool_],
-    config: PartConfig,
-) -> pa.Table:
-    rows = np.flatnonzero(keep)
-    shingles = shingles_of(words.select(keep), shingle_words=config.shingle_words)
-    signatures = signatures_of(shingles, size=config.signature_size, seed=config.seed)
-    grams = [overlap.grams[overlap.bounds[row] : overlap.bounds[row + 1]] for row in rows]
-    return pa.table(
-        {
-            "doc_id": batch.table.column("doc_id").take(pa.array(rows)),
-            "chars": pa.array(batch.num_chars[keep]),
-            "bytes": pa.array(batch.num_bytes[keep]),
-            "key": pa.array([keys[row] for row in rows], pa.binary(CONTENT_KEY_BYTES)),
-            "overlap": pa.array(overlap.share[keep]),
-            "covered": pa.array(overlap.covered[keep]),
-            "held_out_grams": pa.array(grams, pa.list_(pa.uint32())),
-            "signature": pa.FixedSizeListArray.from_arrays(
-                pa.array(signatures.ravel()), config.signature_size
-            ),
-            "shingles": pa.LargeListArray.from_arrays(
-                pa.array(shingles.bounds), pa.array(shingles.hashes)
-            ),
-        }
+        signatures=signatures_table(batch, keep, keys, overlap, config.signatures),
     )

@@ -10,19 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import CleanedCorpus, EvalSet
-from pipeline.corpus.cleaned import removed_name
-from pipeline.corpus.cleaning import SIGNATURES, PartConfig, PartJob, clean_part
-from pipeline.corpus.dedup.comparison import load_comparison
-from pipeline.corpus.dedup.held_out import share_seen
+from pipeline.corpus.cleaned import read_removed
+from pipeline.corpus.cleaning import PartConfig, PartJob, clean_part
+from pipeline.corpus.dedup.held_out import HeldOutSet, held_out_sets
+from pipeline.corpus.dedup.merge import MergePart, merge_parts
 from pipeline.corpus.dedup.removal import (
     HELD_OUT_COVERED,
     HELD_OUT_NEAR_DUPLICATE,
     HELD_OUT_OVERLAP,
-    decide_removals,
 )
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
 from pipeline.corpus.filters import AlphabetFilter, AnyFilter, LengthFilter, RepetitionFilter
@@ -73,9 +71,7 @@ class CleanConfig(BaseModel):
         return PartConfig(
             repair=self.repair,
             filters=self.filters,
-            shingle_words=self.dedup.shingle_words,
-            signature_size=self.dedup.signature_size,
-            seed=self.seed,
+            signatures=self.dedup.for_parts(self.seed),
         )
 
 
@@ -87,9 +83,11 @@ def clean_corpus(
     Raises DataError when nothing was read or nothing is left, with the leading reasons.
     """
     raw_parts = read_sources(config.sources, root=root, runtime=runtime)
-    inputs = [*(f"read@{part.fingerprint}" for part in raw_parts), eval_set.key]
+    held_out = held_out_sets(eval_set, config.decontamination)
+    inputs = [f"read@{part.fingerprint}" for part in raw_parts]
+    inputs += [held.key for held in held_out]
     key = artifact_key(STAGE, STAGE_VERSION, config.identity(), inputs)
-    jobs = [_job(config, part, eval_set, root, runtime) for part in raw_parts]
+    jobs = [_job(config, part, held_out, root, runtime) for part in raw_parts]
     directory = build(
         key,
         root / STAGE / short(key.fingerprint),
@@ -110,15 +108,18 @@ class _Work:
 
 
 def _job(
-    config: CleanConfig, part: RawPart, eval_set: EvalSet, root: Path, runtime: Runtime
+    config: CleanConfig,
+    part: RawPart,
+    held_out: tuple[HeldOutSet, ...],
+    root: Path,
+    runtime: Runtime,
 ) -> PartJob:
     return PartJob(
         root=root,
         raw=part.path,
         raw_fingerprint=part.fingerprint,
         quarantined=int(read_manifest(part.path).facts["quarantined"]),
-        eval_set=eval_set.path,
-        eval_fingerprint=eval_set.fingerprint,
+        held_out_sets=held_out,
         config=config.for_parts(),
         # The journal and the progress display stay in this process.
         runtime=Runtime(verify=runtime.verify, lock_wait_seconds=runtime.lock_wait_seconds),
@@ -127,30 +128,27 @@ def _job(
 
 def _clean(work: _Work, directory: Path) -> Outcome:
     _clean_parts(work)
-    held_out = work.jobs[0].held_out
-    comparison = load_comparison([job.directory / SIGNATURES for job in work.jobs], held_out)
-    removals = decide_removals(comparison, work.config.dedup, work.config.decontamination)
-    removed = removals.tables(comparison)
+    parts = [
+        MergePart(job.directory, raw.source)
+        for job, raw in zip(work.jobs, work.raw_parts, strict=True)
+    ]
+    config = work.config
+    merged = merge_parts(
+        parts, work.jobs[0].held_out, config.dedup, config.decontamination, directory
+    )
     funnel = Funnel()
-    for i, (job, raw, table) in enumerate(zip(work.jobs, work.raw_parts, removed, strict=True)):
-        with pa.ipc.new_file(str(directory / removed_name(i)), table.schema) as writer:
-            writer.write_table(table)
-        funnel.add(raw.source, tally_part(read_manifest(job.directory).facts, table))
+    for i, part in enumerate(parts):
+        removed = read_removed(directory, i)
+        funnel.add(part.source, tally_part(read_manifest(part.path).facts, removed))
     _check(funnel, work.runtime)
     facts = {
         **funnel.facts(),
-        "deduplication": removals.facts,
-        "decontamination": {
-            "held_out_documents": len(held_out.doc_ids),
-            "held_out_13grams": len(held_out.grams.grams),
-            "share_seen_before": share_seen(held_out, comparison.parts, [None] * len(removed)),
-            "share_seen_after": share_seen(held_out, comparison.parts, removed),
-        },
+        **merged,
         "raw_parts": [part.path.relative_to(work.root).as_posix() for part in work.raw_parts],
     }
     work.runtime.journal.event("cleaned", facts)
-    parts = tuple(job.directory.relative_to(work.root).as_posix() for job in work.jobs)
-    return Outcome(facts=facts, parts=parts)
+    paths = tuple(part.path.relative_to(work.root).as_posix() for part in parts)
+    return Outcome(facts=facts, parts=paths)
 
 
 def _clean_parts(work: _Work) -> None:

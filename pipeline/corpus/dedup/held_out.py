@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.artifacts import EvalSet
 from pipeline.corpus.dedup.keys import content_keys
 from pipeline.corpus.dedup.minhash import U32, Shingles, shingles_of, signatures_of
+from pipeline.corpus.dedup.settings import DecontaminationConfig, SignatureConfig
 from pipeline.corpus.document import TextBatch, iter_batches
 from pipeline.corpus.ngrams import HeldOutGrams
 from pipeline.corpus.repair import RepairConfig
@@ -31,24 +33,35 @@ class HeldOut:
     """(E, size)"""
 
 
+@dataclass(frozen=True)
+class HeldOutSet:
+    """One set of held-out documents, known by its content."""
+
+    name: str
+    path: Path
+    """Arrow IPC file with `doc_id` and `text`."""
+    key: str
+    """`eval_set@<fingerprint>`: how it enters the identity of a part."""
+
+
+def held_out_sets(eval_set: EvalSet, config: DecontaminationConfig) -> tuple[HeldOutSet, ...]:
+    """What the training text is kept free of: the frozen eval set."""
+    del config
+    return (HeldOutSet(eval_set.name, eval_set.documents_path, eval_set.key),)
+
+
 @functools.lru_cache(maxsize=2)
 def load_held_out(
-    documents: Path,
-    fingerprint: str,
-    repair: RepairConfig,
-    shingle_words: int,
-    size: int,
-    seed: int,
+    sets: tuple[HeldOutSet, ...], repair: RepairConfig, signatures: SignatureConfig
 ) -> HeldOut:
-    """Index an EvalSet's `documents.arrow`; once per process and EvalSet `fingerprint`."""
-    del fingerprint  # part of the cache's key: a path may come to hold another set
-    batches = list(iter_batches(documents, columns=("doc_id", "text")))
+    """Index the held-out documents; once per process and content (it is in the sets' keys)."""
+    batches = [b for one in sets for b in iter_batches(one.path, columns=("doc_id", "text"))]
     schema = pa.schema([("doc_id", pa.string()), ("text", pa.large_string())])
     table = pa.concat_tables([b.table.cast(schema) for b in batches]) if batches else None
     batch = TextBatch(table if table is not None else schema.empty_table())
     batch, _ = repair.apply(batch)
     words = words_of(batch)
-    shingles = shingles_of(words, shingle_words=shingle_words)
+    shingles = shingles_of(words, shingle_words=signatures.shingle_words)
     return HeldOut(
         doc_ids=tuple(batch.doc_ids),
         id_set=frozenset(batch.doc_ids),
@@ -56,7 +69,7 @@ def load_held_out(
         grams=HeldOutGrams.of(words),
         chars=batch.num_chars.astype(np.int64),
         shingles=shingles,
-        signatures=signatures_of(shingles, size=size, seed=seed),
+        signatures=signatures_of(shingles, size=signatures.size, seed=signatures.seed),
     )
 
 

@@ -3,6 +3,17 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class SignatureConfig(BaseModel):
+    """What shapes the signatures of a part: another value makes other parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shingle_words: int
+    size: int
+    """Numbers in a MinHash signature."""
+    seed: int
+
+
 class DedupConfig(BaseModel):
     """Exact and near-duplicate removal; the longest of a group stays."""
 
@@ -31,6 +42,12 @@ class DedupConfig(BaseModel):
     def signature_size(self) -> int:
         """Numbers in a MinHash signature."""
         return self.bands * self.band_rows
+
+    def for_parts(self, seed: int) -> SignatureConfig:
+        """The settings that shape a part's signatures; thresholds are not among them."""
+        return SignatureConfig(
+            shingle_words=self.shingle_words, size=self.signature_size, seed=seed
+        )
 
 
 class DecontaminationConfig(BaseModel):

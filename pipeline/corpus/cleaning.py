@@ -2,14 +2,15 @@
 
     raw documents.arrow
       - held out by id or content        -> counted
-      > repaired (Rewrite: apply)        -> counted by kind
-      - rejected by filters              -> rejected.arrow, measures.parquet
+      > repaired                         -> counted by kind
+      > rewritten, - rejected by steps   -> rejected.arrow, measures.parquet
       = documents.arrow + signatures.arrow (what the comparison across parts needs)
 
 Nothing here looks at another part, so adding one file cleans one part.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,30 +19,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.corpus.chain import UNKNOWN, pass_through
 from pipeline.corpus.dedup.held_out import HeldOut, HeldOutSet, load_held_out
 from pipeline.corpus.dedup.keys import content_keys
 from pipeline.corpus.dedup.settings import SignatureConfig
 from pipeline.corpus.dedup.signatures import SIGNATURES, signature_schema, signatures_table
-from pipeline.corpus.document import DOCUMENT_SCHEMA, TextBatch, iter_batches
-from pipeline.corpus.filters import AnyFilter
-from pipeline.corpus.filters.judging import judge_all, measure_all
+from pipeline.corpus.document import CLEANED_SCHEMA, TextBatch, iter_batches
+from pipeline.corpus.filters.judging import Verdicts
+from pipeline.corpus.funnel import DROPPED
 from pipeline.corpus.rejects import (
     DOCUMENTS,
     MEASURES,
     REJECTED,
     REJECTED_SCHEMA,
+    cleaned_table,
     count_reasons,
     measures_table,
     rejected_table,
     with_empty,
 )
 from pipeline.corpus.repair import RepairConfig
+from pipeline.corpus.steps import AnyPlainStep
 from pipeline.corpus.words import words_of
 from pipeline.store.building import ArtifactKey, Outcome, artifact_key, build
 from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 
-CLEAN_PART_VERSION = 1
+CLEAN_PART_VERSION = 2
 PART_STAGE = "clean_part"
 OVERLAP = "decontamination.overlap"
 COVERED = "decontamination.covered"
@@ -53,7 +57,7 @@ class PartConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repair: RepairConfig
-    filters: tuple[AnyFilter, ...]
+    steps: tuple[AnyPlainStep, ...]
     signatures: SignatureConfig
 
 
@@ -115,6 +119,21 @@ class _Tally:
     bytes_kept: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
+    rewritten: Counter[str] = field(default_factory=Counter)
+    by_language: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add_language(
+        self, languages: Sequence[str | None], sizes: Sequence[int], verdicts: Verdicts
+    ) -> None:
+        """Documents and bytes judged and kept, and first reasons, by language."""
+        rows = zip(languages, sizes, verdicts.reasons, strict=True)
+        for language, size, reason in rows:
+            counts = self.by_language.setdefault(language or UNKNOWN, Counter())
+            counts.update({"documents_read": 1, "bytes_read": size})
+            if reason:
+                counts[DROPPED + reason] += 1
+            else:
+                counts.update({"documents_kept": 1, "bytes_kept": size})
 
 
 def _write_part(job: PartJob, directory: Path) -> Outcome:
@@ -122,7 +141,7 @@ def _write_part(job: PartJob, directory: Path) -> Outcome:
     schema = signature_schema(job.config.signatures)
     measures: list[pa.Table] = []
     with (
-        pa.ipc.new_file(str(directory / DOCUMENTS), DOCUMENT_SCHEMA) as documents,
+        pa.ipc.new_file(str(directory / DOCUMENTS), CLEANED_SCHEMA) as documents,
         pa.ipc.new_file(str(directory / REJECTED), REJECTED_SCHEMA) as rejected,
         pa.ipc.new_file(str(directory / SIGNATURES), schema) as signatures,
     ):
@@ -132,7 +151,7 @@ def _write_part(job: PartJob, directory: Path) -> Outcome:
             rejected.write_table(cleaned.rejected)
             if cleaned.kept.num_rows:
                 documents.write_table(cleaned.kept)
-                signatures.write_table(cleaned.signatures.cast(schema))
+                signatures.write_table(cleaned.signatures)
     if not measures:
         measures = [_clean_batch(TextBatch.of([]), job, _Tally()).measures]
     pq.write_table(pa.concat_tables(measures), directory / MEASURES, compression="zstd")
@@ -146,8 +165,12 @@ def _facts(tally: _Tally, job: PartJob) -> dict[str, object]:
         "held_out": {"id": tally.held_out_id, "content": tally.held_out_content},
         "rejected": dict(sorted(tally.rejected.items())),
         "repaired": dict(sorted(tally.repaired.items())),
+        "rewritten": dict(sorted(tally.rewritten.items())),
         "documents_kept": tally.kept,
         "bytes_kept": tally.bytes_kept,
+        "by_language": {
+            name: dict(sorted(counts.items())) for name, counts in sorted(tally.by_language.items())
+        },
         "quarantined": job.quarantined,
     }
 
@@ -167,7 +190,7 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
 
     is_free = np.array([doc_id not in held_out.id_set for doc_id in batch.doc_ids], np.bool_)
     tally.held_out_id += int((~is_free).sum())
-    batch, repaired = config.repair.apply(batch.filtered(is_free))
+    batch, repaired = config.repair.apply(batch if is_free.all() else batch.filtered(is_free))
     tally.repaired.update(repaired)
 
     keys = content_keys(batch.texts)
@@ -175,23 +198,27 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
     tally.held_out_content += int((~is_free).sum())
     if not is_free.all():
         batch = batch.filtered(is_free)
-        keys = [key for key, free in zip(keys, is_free, strict=True) if free]
 
+    passed = pass_through(config.steps, batch)
+    tally.rewritten.update(passed.rewritten)
+    if passed.batch is not batch or not is_free.all():
+        keys = content_keys(passed.batch.texts)  # duplicates are equal as they will be trained on
+    batch = passed.batch
     words = words_of(batch)
     overlap = held_out.grams.overlap(words)
-    columns = measure_all(config.filters, batch)
-    verdicts = judge_all(config.filters, columns, len(batch))
-    verdicts = with_empty(verdicts, words.visible == 0)
+    verdicts = with_empty(passed.verdicts, words.visible == 0)
     tally.rejected.update(count_reasons(verdicts))
 
     keep = verdicts.keep
     tally.kept += int(keep.sum())
     tally.bytes_kept += int(batch.num_bytes[keep].sum())
+    tally.add_language(passed.languages, batch.num_bytes.tolist(), verdicts)
+    extra = {OVERLAP: overlap.share, COVERED: overlap.covered}
     return _CleanedBatch(
-        kept=batch.filtered(keep).table.select(DOCUMENT_SCHEMA.names).cast(DOCUMENT_SCHEMA),
-        rejected=rejected_table(batch, verdicts),
+        kept=cleaned_table(batch, passed.languages, keep),
+        rejected=rejected_table(batch, passed.languages, verdicts),
         measures=measures_table(
-            batch, verdicts, columns | {OVERLAP: overlap.share, COVERED: overlap.covered}
+            batch, passed.languages, verdicts, passed.columns | extra, passed.applied
         ),
         signatures=signatures_table(batch, keep, keys, overlap, config.signatures),
     )

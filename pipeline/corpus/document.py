@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.store.errors import ArtifactError
 
@@ -27,6 +29,10 @@ DOCUMENT_SCHEMA = pa.schema(
         pa.field("metadata", pa.string(), nullable=False),  # a JSON object
     ]
 )
+
+
+CLEANED_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("language", pa.string()))
+"""A cleaned document: null where no step asked for the language."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,28 @@ class TextBatch:
         field = pa.field("text", pa.large_string(), nullable=False)
         column = pa.array(texts, pa.large_string())
         return TextBatch(self.table.set_column(index, field, column))
+
+
+def metadata_column(batch: TextBatch, key: str) -> list[str | None]:
+    """N values of one key of the metadata as strings; None where it is absent or null."""
+    cache: dict[str, list[str | None]] = batch.__dict__.setdefault("_metadata_columns", {})
+    if key not in cache:
+        cache[key] = _metadata_values(batch, key)
+    return cache[key]
+
+
+def _metadata_values(batch: TextBatch, key: str) -> list[str | None]:
+    values: list[str | None] = [None] * len(batch)
+    if "metadata" not in batch.table.column_names:
+        return values
+    column = batch.table.column("metadata")
+    # Most corpora lack most keys: look for the key's bytes before parsing anything.
+    holds = pc.match_substring(column, json.dumps(key)).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(holds.astype(np.bool_)).tolist():
+        value = orjson.loads(column[row].as_py()).get(key)
+        if value is not None:
+            values[row] = value if isinstance(value, str) else str(value)
+    return values
 
 
 def iter_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[TextBatch]:

@@ -4,12 +4,16 @@ read = held out + rejected by a filter + removed across parts + kept
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.corpus.chain import UNKNOWN
+
+DROPPED = "dropped:"
+"""Prefix of the reasons among a part's counts of one language."""
 HELD_OUT = "held_out"
 LEADING = 5  # reasons an error message names
 
@@ -31,6 +35,8 @@ class Tally:
     """By reason, documents; `held_out` is one of them."""
     repaired: Counter[str] = field(default_factory=Counter)
     """By kind of repair, documents."""
+    rewritten: Counter[str] = field(default_factory=Counter)
+    """By `step.what`, as many as the step counts."""
 
     def add(self, other: "Tally") -> None:
         """Add another tally's counts to this one."""
@@ -76,23 +82,67 @@ def tally_part(facts: Mapping[str, Any], removed: pa.Table) -> Tally:
         quarantined=facts["quarantined"],
         dropped=+dropped,
         repaired=Counter(facts["repaired"]),
+        rewritten=Counter(facts["rewritten"]),
+    )
+
+
+def tally_languages(
+    facts: Mapping[str, Any], removed: pa.Table, removed_languages: Sequence[str | None]
+) -> dict[str, Tally]:
+    """The counts of one cleaned part by language, held-out documents left out."""
+    tallies = {
+        language: _language_tally(counts) for language, counts in facts["by_language"].items()
+    }
+    columns = (
+        removed_languages,
+        *(removed.column(name).to_pylist() for name in ("reason", "bytes")),
+    )
+    for language, reason, num_bytes in zip(*columns, strict=True):
+        tally = tallies[language or UNKNOWN]
+        tally.documents_kept -= 1
+        tally.bytes_kept -= num_bytes
+        tally.removed += 1
+        tally.dropped[reason] += 1
+    return tallies
+
+
+def _language_tally(counts: Mapping[str, int]) -> Tally:
+    dropped = {
+        name.removeprefix(DROPPED): count
+        for name, count in counts.items()
+        if name.startswith(DROPPED)
+    }
+    return Tally(
+        documents_read=counts.get("documents_read", 0),
+        bytes_read=counts.get("bytes_read", 0),
+        documents_kept=counts.get("documents_kept", 0),
+        bytes_kept=counts.get("bytes_kept", 0),
+        rejected=sum(dropped.values()),
+        dropped=Counter(dropped),
     )
 
 
 @dataclass
 class Funnel:
-    """Tallies of the whole corpus and of each source."""
+    """Tallies of the whole corpus, of each source and of each language."""
 
     total: Tally = field(default_factory=Tally)
     by_source: dict[str, Tally] = field(default_factory=dict)
+    by_language: dict[str, Tally] = field(default_factory=dict)
 
     def add(self, source: str, tally: Tally) -> None:
         """Count one part of `source`."""
         self.total.add(tally)
         self.by_source.setdefault(source, Tally()).add(tally)
 
+    def add_languages(self, tallies: Mapping[str, Tally]) -> None:
+        """Count one part by language."""
+        for language, tally in tallies.items():
+            self.by_language.setdefault(language, Tally()).add(tally)
+
     def facts(self) -> dict[str, Any]:
-        """The total's counts, `by_source`, and `funnel`: rows of step, documents and share."""
+        """The total's counts, `by_source`, `by_language`, and `funnel`: rows of step, documents,
+        share."""
         total = self.total.facts()
         steps = {"read": self.total.documents_read}
         steps |= {reason: -count for reason, count in total["dropped"].items()}
@@ -103,4 +153,5 @@ class Funnel:
             for step, count in steps.items()
         ]
         sources = {name: tally.facts() for name, tally in self.by_source.items()}
-        return {**total, "by_source": sources, "funnel": rows}
+        languages = {name: tally.facts() for name, tally in sorted(self.by_language.items())}
+        return {**total, "by_source": sources, "by_language": languages, "funnel": rows}

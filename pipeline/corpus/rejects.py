@@ -1,11 +1,12 @@
 """What a filter turned away: the document whole, with the reason, beside the kept ones.
 
 documents.arrow   kept            rejected.arrow   + reason, reasons
-measures.parquet  one row per judged document, kept or not: doc_id, source, reason, measures
+measures.parquet  one row per judged document, kept or not: where it came from, reason, measures
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.document import DOCUMENT_SCHEMA, TextBatch, iter_batches
-from pipeline.corpus.filters.base import Filter
-from pipeline.corpus.filters.judging import Verdicts, judge_all
+from pipeline.corpus.document import (
+    CLEANED_SCHEMA,
+    TextBatch,
+    iter_batches,
+    metadata_column,
+)
+from pipeline.corpus.filters.base import Filter, Step
+from pipeline.corpus.filters.judging import Columns, Verdicts, judge_all, labels_of
 from pipeline.store.errors import ConfigError
 
 DOCUMENTS = "documents.arrow"
@@ -25,29 +31,60 @@ MEASURES = "measures.parquet"
 EMPTY = "empty"
 """Reason for a document without a visible character; holds whatever the filters."""
 
-REJECTED_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("reason", pa.string(), nullable=False)).append(
+REJECTED_SCHEMA = CLEANED_SCHEMA.append(pa.field("reason", pa.string(), nullable=False)).append(
     pa.field("reasons", pa.list_(pa.string()), nullable=False)
 )
 
 
-def rejected_table(batch: TextBatch, verdicts: Verdicts) -> pa.Table:
+def cleaned_table(
+    batch: TextBatch, languages: Sequence[str | None], keep: npt.NDArray[np.bool_]
+) -> pa.Table:
+    """The kept rows of a batch in CLEANED_SCHEMA."""
+    table = batch.table.select(CLEANED_SCHEMA.names[:-1])
+    return (
+        table.append_column("language", [_strings(languages)])
+        .filter(pa.array(keep))
+        .cast(CLEANED_SCHEMA)
+    )
+
+
+def rejected_table(
+    batch: TextBatch, languages: Sequence[str | None], verdicts: Verdicts
+) -> pa.Table:
     """The rejected rows of a batch in REJECTED_SCHEMA."""
     rows = np.flatnonzero(~verdicts.keep)
-    table = batch.table.take(pa.array(rows))
-    first = [verdicts.objections[row][0] for row in rows]
-    columns = [table.column(name) for name in DOCUMENT_SCHEMA.names]
-    columns += [pa.array(first, pa.string())]
+    table = cleaned_table(batch, languages, ~verdicts.keep)
+    columns = [table.column(name) for name in CLEANED_SCHEMA.names]
+    columns += [pa.array([verdicts.objections[row][0] for row in rows], pa.string())]
     columns += [pa.array([verdicts.objections[row] for row in rows], pa.list_(pa.string()))]
     return pa.table(columns, schema=REJECTED_SCHEMA)
 
 
 def measures_table(
-    batch: TextBatch, verdicts: Verdicts, columns: Mapping[str, npt.NDArray[Any]]
+    batch: TextBatch,
+    languages: Sequence[str | None],
+    verdicts: Verdicts,
+    columns: Mapping[str, npt.NDArray[Any]],
+    applied: Mapping[str, npt.NDArray[np.bool_]],
 ) -> pa.Table:
-    """One row per judged document; `reason` is null for kept ones."""
+    """One row per judged document; a measure is null where its step did not apply.
+
+    `reason` is null for kept documents, `reasons` holds every objection.
+    """
     table = {"doc_id": batch.table.column("doc_id"), "source": batch.table.column("source")}
+    table |= {key: _strings(metadata_column(batch, key)) for key in ("file", "row")}
+    table["language"] = _strings(languages)
+    table["bytes"] = pa.array(batch.num_bytes)
     table["reason"] = pa.array([reason or None for reason in verdicts.reasons], pa.string())
-    return pa.table(table | {name: pa.array(values) for name, values in columns.items()})
+    table["reasons"] = pa.array(verdicts.objections, pa.list_(pa.string()))
+    for name, values in columns.items():
+        mask = applied.get(name.partition(".")[0])
+        table[name] = pa.array(values, mask=None if mask is None or mask.all() else ~mask)
+    return pa.table(table)
+
+
+def _strings(values: Sequence[str | None]) -> pa.Array:
+    return pa.array(values, pa.string())
 
 
 def read_rejected(part: Path) -> Iterator[TextBatch]:
@@ -55,22 +92,58 @@ def read_rejected(part: Path) -> Iterator[TextBatch]:
     yield from iter_batches(part / REJECTED)
 
 
-def rejudge(part: Path, filters: Sequence[Filter]) -> Verdicts:
+def languages_of_rows(part: Path, rows: npt.NDArray[np.int64]) -> list[str | None]:
+    """The languages of some rows of a cleaned part's documents."""
+    batches = [batch.table for batch in iter_batches(part / DOCUMENTS, ["language"])]
+    if not batches or not len(rows):
+        return [None] * len(rows)
+    languages: list[str | None] = (
+        pa.concat_tables(batches).column("language").take(pa.array(rows)).to_pylist()
+    )
+    return languages
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a cleaned part remembers of its N judged documents."""
+
+    table: pa.Table
+    """measures.parquet."""
+    columns: Columns
+    """(N,) measures; rows a step did not apply to hold zero or ""."""
+    languages: list[str | None]
+
+
+def read_measures(part: Path) -> Stored:
+    """The measures of a cleaned part, ready to be judged again."""
+    table = pq.read_table(part / MEASURES)
+    columns: Columns = {}
+    for name in table.column_names:
+        if "." in name:
+            column = table.column(name)
+            empty: Any = "" if pa.types.is_string(column.type) else 0
+            if column.null_count:
+                column = column.fill_null(pa.scalar(empty).cast(column.type))
+            columns[name] = column.to_numpy()
+    return Stored(table, columns, table.column("language").to_pylist())
+
+
+def rejudge(part: Path, steps: Sequence[Step]) -> Verdicts:
     """Verdicts of other thresholds over a cleaned part, from its stored measures alone.
 
-    Empty documents stay rejected. `filters` must be of kinds the part was measured with.
+    Empty documents stay rejected. Raises ConfigError for a filter the part was not measured with,
+    be it at all or for documents in one of its languages.
     """
-    table = pq.read_table(part / MEASURES)
-    columns = {name: table.column(name).to_numpy() for name in table.column_names if "." in name}
-    known = {name.split(".")[0] for name in columns}
-    unknown = [member.name for member in filters if member.name not in known]
-    if unknown:
-        raise ConfigError(
-            f"{part} holds no measures of the filter {unknown[0]!r}, only of {sorted(known)}; "
-            "run clean with that filter once"
-        )
-    verdicts = judge_all(filters, columns, table.num_rows)
-    empty = [reason == EMPTY for reason in table.column("reason").to_pylist()]
+    stored = read_measures(part)
+    known = {name.partition(".")[0] for name in stored.columns}
+    for step, label in zip(steps, labels_of(steps), strict=True):
+        if isinstance(step, Filter) and label not in known:
+            raise ConfigError(
+                f"{part} holds no measures of the filter {label!r}, only of {sorted(known)}; "
+                "run clean with that filter once"
+            )
+    verdicts = judge_all(steps, stored.columns, stored.languages)
+    empty = [reason == EMPTY for reason in stored.table.column("reason").to_pylist()]
     return with_empty(verdicts, np.array(empty, np.bool_))
 
 

@@ -23,11 +23,12 @@ from pipeline.corpus.dedup.removal import (
     HELD_OUT_OVERLAP,
 )
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
-from pipeline.corpus.filters import AlphabetFilter, AnyFilter, LengthFilter, RepetitionFilter
-from pipeline.corpus.funnel import Funnel, tally_part
+from pipeline.corpus.funnel import Funnel, tally_languages, tally_part
 from pipeline.corpus.reading import RawPart, read_sources
+from pipeline.corpus.rejects import languages_of_rows
 from pipeline.corpus.repair import RepairConfig
 from pipeline.corpus.sources import AnySource
+from pipeline.corpus.steps import AnyStep, Rules, expanded
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import DataError
 from pipeline.store.executor import run_jobs
@@ -36,7 +37,7 @@ from pipeline.store.manifest import read_manifest
 from pipeline.store.runtime import Runtime
 
 STAGE = "clean"
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 LEAKED = (HELD_OUT_OVERLAP, HELD_OUT_COVERED, HELD_OUT_NEAR_DUPLICATE)
 MUCH_LEAKED = 0.2  # guess; documentation that repeats itself heavily loses 0.06
 
@@ -49,11 +50,14 @@ class CleanConfig(BaseModel):
     sources: tuple[AnySource, ...] = Field(
         min_length=1, title="Sources", description="Read in this order; earlier ones win ties."
     )
-    repair: RepairConfig = Field(RepairConfig(), title="Unicode repair")
-    filters: tuple[AnyFilter, ...] = Field(
-        (LengthFilter(), AlphabetFilter(), RepetitionFilter()),
-        title="Filters",
-        description="The first one that objects gives the reason; all objections are kept.",
+    repair: RepairConfig = Field(
+        RepairConfig(), title="Unicode repair", description="First, and of held-out text too."
+    )
+    steps: tuple[AnyStep, ...] = Field(
+        (Rules(),),
+        title="Steps",
+        description="Filters and rewrites in order. The first filter that objects gives the "
+        "reason; all objections are kept.",
     )
     dedup: DedupConfig = Field(DedupConfig(), title="Duplicates")
     decontamination: DecontaminationConfig = Field(
@@ -63,14 +67,16 @@ class CleanConfig(BaseModel):
 
     def identity(self) -> dict[str, object]:
         """What shapes the result beside the text: all but the sources, which enter by content."""
-        names = ("repair", "filters", "dedup", "decontamination", "seed")
-        return {name: getattr(self, name) for name in names}
+        names = ("repair", "dedup", "decontamination", "seed")
+        settings = {name: getattr(self, name) for name in names}
+        # What a preset holds is identity, not its name: its constants may change.
+        return {**settings, "steps": self.for_parts().steps}
 
     def for_parts(self) -> PartConfig:
         """The settings a part is cleaned with."""
         return PartConfig(
             repair=self.repair,
-            filters=self.filters,
+            steps=expanded(self.steps),
             signatures=self.dedup.for_parts(self.seed),
         )
 
@@ -139,7 +145,10 @@ def _clean(work: _Work, directory: Path) -> Outcome:
     funnel = Funnel()
     for i, part in enumerate(parts):
         removed = read_removed(directory, i)
-        funnel.add(part.source, tally_part(read_manifest(part.path).facts, removed))
+        part_facts = read_manifest(part.path).facts
+        funnel.add(part.source, tally_part(part_facts, removed))
+        languages = languages_of_rows(part.path, removed.column("row").to_numpy())
+        funnel.add_languages(tally_languages(part_facts, removed, languages))
     _check(funnel, work.runtime)
     facts = {
         **funnel.facts(),
@@ -172,7 +181,7 @@ def _check(funnel: Funnel, runtime: Runtime) -> None:
     if total.documents_kept == 0:
         raise DataError(
             f"all {total.documents_read} documents were dropped ({total.leading_reasons()}); "
-            "loosen the named bounds in clean.filters, clean.dedup or clean.decontamination, "
+            "loosen the named bounds in clean.steps, clean.dedup or clean.decontamination, "
             "hold out less (eval_set.max_bytes), or add sources"
         )
     leaked = sum(count for reason, count in total.dropped.items() if reason in LEAKED)

@@ -4,7 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.corpus.cleaned import iter_documents, kept_parts, read_kept
-from pipeline.corpus.filters import AlphabetFilter, LengthFilter, RepetitionFilter
+from pipeline.corpus.filters.alphabet import AlphabetFilter
+from pipeline.corpus.filters.length import LengthFilter
+from pipeline.corpus.filters.repetition import RepetitionFilter
 from pipeline.corpus.rejects import read_rejected, rejudge
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.runtime import Runtime
@@ -48,14 +50,14 @@ def test_rejudging_stored_measures_equals_cleaning_with_the_new_thresholds(clean
     texts = {f"d{i}": made_up(i, 60 + 30 * i) + "\nagain and again" * (i % 4) for i in range(12)}
     texts |= {"numbers": "12 345 6789 " * 30, "nothing": "\n", "zh": CHINESE[0]}
     [first] = kept_parts(clean(texts))
-    [second] = kept_parts(clean(texts, filters=filters))
+    [second] = kept_parts(clean(texts, steps=filters))
     judged = [reason or None for reason in rejudge(first.path, filters).reasons]
     assert judged == pq.read_table(second.path / "measures.parquet")["reason"].to_pylist()
     assert len(set(judged)) > 2
 
 
 def test_rejudging_with_an_unmeasured_filter_is_refused(clean):
-    [part] = kept_parts(clean({"a": made_up(1)}, filters=(LengthFilter(),)))
+    [part] = kept_parts(clean({"a": made_up(1)}, steps=(LengthFilter(),)))
     with pytest.raises(ConfigError, match="no measures of the filter 'alphabet'"):
         rejudge(part.path, (AlphabetFilter(),))
 
@@ -130,7 +132,7 @@ def test_clean_removes_what_resembles_or_quotes_held_out_text(clean):
         "contains-it-all": made_up(3, 9000) + "\n" + held_text,
         "train": made_up(4),
     }
-    corpus = clean(texts, {"held": held_text}, filters=())
+    corpus = clean(texts, {"held": held_text}, steps=())
     assert kept_ids(corpus) == ["train"]
     reasons = {name: row["reason"] for name, row in removals(corpus).items()}
     assert reasons["mostly-quoted"] == "held_out_overlap"

@@ -6,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.corpus.chain import pass_through
 from pipeline.corpus.document import TextBatch
-from pipeline.corpus.filters import AlphabetFilter, AnyFilter, LengthFilter, RepetitionFilter
-from pipeline.corpus.filters.judging import judge_all, measure_all
+from pipeline.corpus.filters.alphabet import AlphabetFilter
+from pipeline.corpus.filters.length import LengthFilter
+from pipeline.corpus.filters.repetition import RepetitionFilter
+from pipeline.corpus.steps import AnyPlainStep
 from tests.corpus.conftest import CHINESE, made_up
 
 ALL = (LengthFilter(), AlphabetFilter(), RepetitionFilter())
@@ -16,7 +19,7 @@ ALL = (LengthFilter(), AlphabetFilter(), RepetitionFilter())
 
 def reasons(texts: list[str], filters=ALL) -> list[str]:
     batch = TextBatch.of(texts)
-    return judge_all(filters, measure_all(filters, batch), len(batch)).reasons
+    return pass_through(filters, batch).verdicts.reasons
 
 
 def measures(text: str, member) -> dict[str, float]:
@@ -121,7 +124,7 @@ def test_measures_do_not_depend_on_thresholds_or_neighbours(texts):
 def test_verdicts_name_every_objection():
     text = "no no no no"
     batch = TextBatch.of([text])
-    verdicts = judge_all(ALL, measure_all(ALL, batch), 1)
+    verdicts = pass_through(ALL, batch).verdicts
     assert verdicts.objections[0][0] == "length.too_few_chars"
     assert verdicts.objections[0][1].startswith("repetition.")
 
@@ -137,9 +140,9 @@ def test_judging_a_boundary_measure_keeps_it():
 
 def test_union_names_the_unknown_kind():
     with pytest.raises(ValidationError, match="lenght"):
-        TypeAdapter(AnyFilter).validate_python({"kind": "lenght"})
+        TypeAdapter(AnyPlainStep).validate_python({"kind": "lenght"})
 
 
 def test_filter_refuses_a_misspelt_key():
     with pytest.raises(ValidationError, match="min_word"):
-        TypeAdapter(AnyFilter).validate_python({"kind": "length", "min_word": 3})
+        TypeAdapter(AnyPlainStep).validate_python({"kind": "length", "min_word": 3})

@@ -166,7 +166,7 @@ def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, 
         (["pretrain.context_length=1000000"], 2, "context_length"),
         (["eval_set.name=../x"], 2, "eval_set.name"),
         (["root=/proc/nowhere"], 2, "cannot be written"),
-        (["clean.filters=[{kind: length, min_words: 1000000}]"], 3, "too_few_words"),
+        (["clean.steps=[{kind: length, min_words: 1000000}]"], 3, "too_few_words"),
         (["nonsense"], 2, "section.key=value"),
         (["clean.sources=[{kind: text, name: mine, paths: ~/x}]"], 2, "1 wrong setting\n"),
         (["clean.sources.0={name: mine}"], 2, "names no `kind`"),
@@ -278,7 +278,7 @@ def test_your_own_text_is_three_lines_of_yaml(small_run, tmp_path):
     settings = small_settings(tmp_path / "root")
     settings["clean"] = {
         "sources": [{"kind": "text", "name": "mine", "paths": [str(folder)]}],
-        "filters": [{"kind": "length"}],
+        "steps": [{"kind": "length"}],
         "dedup": {"near": False},
         "decontamination": {"max_overlap": 1.0, "max_covered": 1.0, "near_duplicates": False},
     }

@@ -1,0 +1,91 @@
+"""A list of steps over documents of several languages."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipeline.corpus.chain import pass_through
+from pipeline.corpus.document import TextBatch
+from pipeline.corpus.filters.alphabet import AlphabetFilter
+from pipeline.corpus.filters.judging import labels_of
+from pipeline.corpus.filters.length import LengthFilter
+from pipeline.corpus.steps import Rules, expanded
+from tests.corpus.conftest import made_up
+
+ENGLISH = "The river was high that spring, and nobody crossed it before the bridge was mended. "
+CHINESE = "那年春天河水很高，桥修好以前没有人过河。孩子们在岸上看船，老人坐在门口说话。"
+
+
+def test_each_document_is_judged_by_the_rules_of_its_language():
+    steps = (
+        LengthFilter(languages=("zh",), min_words=1000),
+        LengthFilter(except_languages=("zh",)),
+    )
+    batch = TextBatch.of([ENGLISH * 3, CHINESE * 2, ENGLISH * 4])
+    passed = pass_through(steps, batch)
+    assert passed.languages == ["en", "zh", "en"]
+    assert passed.verdicts.reasons == ["", "length.too_few_words", ""]
+
+
+def test_documents_keep_their_order_whatever_route_they_took():
+    texts = [made_up(1), CHINESE * 2, made_up(2), CHINESE * 3]
+    batch = TextBatch.of(texts)
+    passed = pass_through((LengthFilter(languages=("zh",)),), batch)
+    assert passed.batch.texts == texts
+    assert passed.batch.doc_ids == batch.doc_ids
+    assert passed.applied["length"].tolist() == [False, True, False, True]
+
+
+def test_a_batch_without_a_document_of_the_language_has_the_columns_all_the_same():
+    steps = (LengthFilter(languages=("zh",)),)
+    english = pass_through(steps, TextBatch.of([ENGLISH]))
+    both = pass_through(steps, TextBatch.of([ENGLISH, CHINESE]))
+    assert {k: v.dtype for k, v in english.columns.items()} == {
+        k: v.dtype for k, v in both.columns.items()
+    }
+    assert not english.applied["length"].any()
+
+
+def test_a_batch_without_documents_passes():
+    passed = pass_through(expanded([Rules()]), TextBatch.of([]))
+    assert len(passed.batch) == 0 and passed.verdicts.objections == []
+
+
+def test_steps_of_one_kind_share_a_label_only_when_no_document_meets_both():
+    zh, rest, everyone = (
+        LengthFilter(languages=("zh",)),
+        LengthFilter(except_languages=("zh",)),
+        LengthFilter(),
+    )
+    assert labels_of([zh, AlphabetFilter(), rest]) == ["length", "alphabet", "length"]
+    assert labels_of([zh, rest, everyone, everyone]) == ["length", "length", "length#2", "length#3"]
+
+
+def test_a_second_filter_of_one_kind_objects_under_its_own_name():
+    steps = (LengthFilter(min_words=1), LengthFilter(min_words=10_000))
+    passed = pass_through(steps, TextBatch.of([ENGLISH]))
+    assert passed.verdicts.reasons == ["length#2.too_few_words"]
+    assert np.array_equal(passed.columns["length.words"], passed.columns["length#2.words"])
+
+
+def test_language_is_not_identified_when_no_step_asks():
+    assert pass_through((LengthFilter(),), TextBatch.of([ENGLISH])).languages == [None]
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"preset": "nonsense"}, "no preset is named 'nonsense'; there are "),
+        ({"routes": {"zh": "nonsense"}}, "no preset is named 'nonsense'"),
+        ({"languages": ["zh"]}, "use routes"),
+    ],
+)
+def test_rules_refuse_what_they_do_not_know(settings, told):
+    with pytest.raises(ValidationError, match=told):
+        Rules.model_validate(settings)
+
+
+def test_the_order_of_routes_is_no_matter():
+    one = Rules.model_validate({"routes": {"zh": "documentation", "ja": "generic"}})
+    other = Rules.model_validate({"routes": {"ja": "generic", "zh": "documentation"}})
+    assert expanded([one]) == expanded([other])

@@ -1,0 +1,64 @@
+"""What every token is, from its bytes alone: a hash, a length and four flags.
+
+Legend: W tokens.
+"""
+
+import numba
+import numpy as np
+
+from pipeline.corpus.kernels.classes import (
+    ENDS_SENTENCE,
+    LETTER,
+    PUNCTUATION,
+    SYMBOL,
+    TABLE_SIZE,
+)
+from pipeline.corpus.kernels.utf8 import decode
+
+HAS_ALPHA = 1  # a letter of any script (str.isalpha)
+HAS_NON_SYMBOL = 2  # a character that is not in datatrove's PUNCTUATION_SET
+ALL_PUNCTUATION = 4  # nothing but Unicode punctuation
+IS_SENTENCE_END = 8  # exactly one of the marks that end a sentence
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+@numba.njit(cache=True, nogil=True)
+def describe_tokens(data, starts, ends, classes):  # type: ignore[no-untyped-def]
+    """((W,) uint64 hashes, (W,) int32 code points, (W,) uint8 flags)."""
+    count = len(starts)
+    hashes = np.empty(count, np.uint64)
+    chars = np.empty(count, np.int32)
+    flags = np.empty(count, np.uint8)
+    for i in range(count):
+        at, end = starts[i], ends[i]
+        value = np.uint64(end - at)
+        either, both, size = np.uint32(0), ~np.uint32(0), 0
+        while at < end:
+            code, width = decode(data, at)
+            kind = classes[code] if code < TABLE_SIZE else np.uint32(0)
+            either |= kind
+            both &= kind
+            value = (value ^ np.uint64(code)) * _STEP
+            value ^= value >> np.uint64(32)
+            size += 1
+            at += width
+        flag = 0
+        if either & LETTER:
+            flag |= HAS_ALPHA
+        if not both & SYMBOL:
+            flag |= HAS_NON_SYMBOL
+        if both & PUNCTUATION:
+            flag |= ALL_PUNCTUATION
+        if size == 1 and either & ENDS_SENTENCE:
+            flag |= IS_SENTENCE_END
+        hashes[i], chars[i], flags[i] = value, size, flag
+    return hashes, chars, flags
+
+
+def token_hash(text: str) -> int:
+    """What `describe_tokens` computes for a token."""
+    value = len(text.encode())
+    for char in text:
+        value = ((value ^ ord(char)) * int(_STEP)) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 32
+    return value

@@ -1,0 +1,269 @@
+"""UTF-8 bytes into tokens: one pass over the batch, chunk by chunk between white space.
+
+    "(don't, e.g. foo.bar/baz)" -> ( do n't , e.g. foo.bar/baz )
+
+The rules are those of spaCy 3.8's English tokenizer, whose words the published thresholds were
+tuned on: exceptions first, then affixes peeled off from both ends, then URLs whole, then infixes.
+Characters of scripts without spaces are tokens of their own (there spaCy would keep whole
+sentences as one word). A chunk of more than CHUNK_BYTES is cut.
+"""
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.kernels.affixes import (
+    find_infix,
+    find_prefix,
+    find_suffix,
+    is_url,
+)
+from pipeline.corpus.kernels.classes import (
+    ALPHA,
+    LETTER,
+    LOWER,
+    MARK,
+    SPACE,
+    SPACELESS,
+    TABLE_SIZE,
+    UPPER,
+    char_classes,
+)
+from pipeline.corpus.kernels.english import MAX_CHARS, SLOTS, exceptions
+from pipeline.corpus.kernels.utf8 import decode, readonly
+
+CHUNK_BYTES = 1 << 16
+_NON_ASCII = np.uint32(1 << 31)
+PLAIN_KINDS = np.uint32(ALPHA | LOWER | UPPER | LETTER)  # those of ASCII letters
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MAX_WINDOW = 7  # tokens of the longest emoticon, ><(((*>
+
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+
+def split_tokens(data: npt.NDArray[np.uint8], offsets: I64) -> tuple[I64, I64, I64]:
+    """((W,) first bytes, (W,) ends, (N + 1,) bounds) of the tokens of N documents."""
+    table = exceptions()
+    return _split_batch(  # type: ignore[no-any-return]
+        readonly(data),
+        readonly(offsets),
+        char_classes(),
+        (table.lengths, table.keys, table.cuts, table.joins),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def find_entry(codes, first, last, lengths, keys):  # type: ignore[no-untyped-def]
+    """Slot of the exception that codes[first:last] is, or -1."""
+    count = last - first
+    if count < 1 or count > MAX_CHARS:
+        return -1
+    mask = lengths[(codes[first] & 127) * 128 + (codes[last - 1] & 127)]
+    if not (mask >> count) & 1:
+        return -1
+    key = np.uint64(count)
+    for k in range(first, last):
+        key = (key ^ np.uint64(codes[k])) * _MIX
+        key ^= key >> np.uint64(29)
+    slot = np.int64(key & np.uint64(SLOTS - 1))
+    while keys[slot] != 0:
+        if keys[slot] == key:
+            return slot
+        slot = (slot + 1) & (SLOTS - 1)
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _split_chunk(codes, count, classes, table, firsts, lasts, stack):  # type: ignore[no-untyped-def]
+    """Write the tokens of codes[:count] to firsts, lasts; returns how many there are."""
+    lengths, keys = table[0], table[1]
+    found = 0
+    suffixes = 0
+    lo, hi = 0, count
+    while lo < hi:
+        if find_entry(codes, lo, hi, lengths, keys) >= 0:
+            break
+        prefix = find_prefix(codes, lo, hi, classes)
+        if prefix and find_entry(codes, lo + prefix, hi, lengths, keys) >= 0:
+            firsts[found], lasts[found] = lo, lo + prefix
+            found += 1
+            lo += prefix
+            break
+        suffix = find_suffix(codes, lo + prefix, hi, classes)
+        if suffix and find_entry(codes, lo, hi - suffix, lengths, keys) >= 0:
+            stack[suffixes] = hi
+            suffixes += 1
+            hi -= suffix
+            break
+        if prefix == 0 and suffix == 0:
+            break
+        if prefix:
+            firsts[found], lasts[found] = lo, lo + prefix
+            found += 1
+            lo += prefix
+        if suffix:
+            stack[suffixes] = hi
+            suffixes += 1
+            hi -= suffix
+    found = _split_core(codes, lo, hi, classes, table, firsts, lasts, found)
+    last = hi
+    for k in range(suffixes - 1, -1, -1):
+        firsts[found], lasts[found] = last, stack[k]
+        found += 1
+        last = stack[k]
+    if found > 1:
+        found = _join(codes, table, firsts, lasts, found, stack)
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _split_core(codes, lo, hi, classes, table, firsts, lasts, found):  # type: ignore[no-untyped-def]
+    """What is left between the affixes: an exception, a URL, or parts between infixes."""
+    if lo >= hi:
+        return found
+    slot = find_entry(codes, lo, hi, table[0], table[1])
+    if slot >= 0:
+        return _emit_entry(lo, hi, table[2][slot], firsts, lasts, found)
+    if is_url(codes, lo, hi, classes):
+        firsts[found], lasts[found] = lo, hi
+        return found + 1
+    start = position = lo
+    while position < hi:
+        size = find_infix(codes, lo, position, hi, classes)
+        if size == 0:
+            position += 1
+            continue
+        if position != lo:  # an infix never splits at the very start
+            if position != start:
+                firsts[found], lasts[found] = start, position
+                found += 1
+            firsts[found], lasts[found] = position, position + size
+            found += 1
+            start = position + size
+        position += size
+    if start < hi:
+        firsts[found], lasts[found] = start, hi
+        found += 1
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _emit_entry(lo, hi, cut, firsts, lasts, found):  # type: ignore[no-untyped-def]
+    start = lo
+    for place in (np.int64(cut) & 15, np.int64(cut) >> 4):
+        if place:
+            firsts[found], lasts[found] = start, lo + place
+            found += 1
+            start = lo + place
+    firsts[found], lasts[found] = start, hi
+    return found + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _join(codes, table, firsts, lasts, found, marks):  # type: ignore[no-untyped-def]
+    """Neighbouring tokens that together are an exception become it, the longest first."""
+    lengths, keys, cuts, joins = table
+    hit = False
+    marks[:found] = 0
+    for window in range(min(_MAX_WINDOW, found), 1, -1):
+        for k in range(found - window + 1):
+            if marks[k] or marks[k + window - 1]:
+                continue
+            slot = find_entry(codes, firsts[k], lasts[k + window - 1], lengths, keys)
+            if slot >= 0 and joins[slot]:
+                marks[k : k + window] = 1
+                marks[k] = slot + 2
+                hit = True
+    if not hit:
+        return found
+    out = spare = len(firsts) - 3 * found  # the arrays are long enough for both
+    k = 0
+    while k < found:
+        if marks[k] < 2:
+            firsts[out], lasts[out] = firsts[k], lasts[k]
+            out += 1
+            k += 1
+            continue
+        lo, slot = firsts[k], marks[k] - 2
+        k += 1
+        while k < found and marks[k] == 1:
+            k += 1
+        out = _emit_entry(lo, lasts[k - 1], cuts[slot], firsts, lasts, out)
+    count = out - spare
+    firsts[:count] = firsts[spare:out]
+    lasts[:count] = lasts[spare:out]
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _split_batch(data, offsets, classes, table):  # type: ignore[no-untyped-def]
+    total = offsets[-1] - offsets[0]
+    starts = np.empty(total // 4 + 1024, np.int64)
+    ends = np.empty(len(starts), np.int64)
+    bounds = np.zeros(len(offsets), np.int64)
+    codes = np.empty(CHUNK_BYTES, np.int32)
+    places = np.empty(CHUNK_BYTES + 1, np.int32)  # byte of each code point in its chunk
+    firsts = np.empty(4 * CHUNK_BYTES + 16, np.int32)
+    lasts = np.empty(4 * CHUNK_BYTES + 16, np.int32)
+    marks = np.empty(CHUNK_BYTES, np.int32)
+    count = 0
+    for row in range(len(offsets) - 1):
+        at, end = offsets[row], offsets[row + 1]
+        while at < end:
+            # 1. How far the chunk goes, and what is in it.
+            begin, kinds, size = at, np.uint32(0), 0
+            limit = min(end, at + CHUNK_BYTES - 4)
+            while at < limit:
+                code, width = decode(data, at)
+                kind = classes[code] if code < TABLE_SIZE else np.uint32(0)
+                if kind & (SPACE | SPACELESS):
+                    break
+                kinds |= kind
+                if width > 1:
+                    kinds |= _NON_ASCII
+                codes[size], places[size] = code, at - begin
+                size += 1
+                at += width
+            if count + size + 8 > len(starts):
+                starts, ends = _grown(starts, size), _grown(ends, size)
+            # 2. Its tokens.
+            if size:
+                if not kinds & ~PLAIN_KINDS and not _may_be_entry(codes, size, table[0]):
+                    starts[count], ends[count] = begin, at
+                    count += 1
+                else:
+                    places[size] = at - begin
+                    found = _split_chunk(codes, size, classes, table, firsts, lasts, marks)
+                    for k in range(found):
+                        starts[count] = begin + places[firsts[k]]
+                        ends[count] = begin + places[lasts[k]]
+                        count += 1
+            elif kind & SPACELESS:
+                begin = at
+                at += width
+                while at < end:  # marks belong to their letter
+                    code, width = decode(data, at)
+                    if code >= TABLE_SIZE or not classes[code] & MARK:
+                        break
+                    at += width
+                starts[count], ends[count] = begin, at
+                count += 1
+            else:
+                at += width
+        bounds[row + 1] = count
+    return starts[:count].copy(), ends[:count].copy(), bounds
+
+
+@numba.njit(cache=True, nogil=True)
+def _grown(array, least):  # type: ignore[no-untyped-def]
+    wider = np.empty(len(array) * 2 + least, array.dtype)
+    wider[: len(array)] = array
+    return wider
+
+
+@numba.njit(cache=True, nogil=True)
+def _may_be_entry(codes, count, lengths):  # type: ignore[no-untyped-def]
+    if count > MAX_CHARS:
+        return False
+    return (lengths[(codes[0] & 127) * 128 + (codes[count - 1] & 127)] >> count) & 1

@@ -1,0 +1,88 @@
+"""Where the words of a batch lie: byte spans that every fast filter shares.
+
+    batch -> tokens_of(batch) -> TokenTable -> kernels over hashes, lengths and flags
+
+A token here is what the peers of the web filters call a word: punctuation split off as tokens of
+its own, contractions in two, every character of a script without spaces alone. Where the spans come
+from can be replaced: `with_tokens` plants a table made by any other tokenizer, and every filter
+then judges by it. Everything but the spans is computed from the text.
+
+Legend: N documents, W tokens.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.document import TextBatch
+from pipeline.corpus.kernels.classes import char_classes
+from pipeline.corpus.kernels.describe import describe_tokens
+from pipeline.corpus.kernels.split import split_tokens
+from pipeline.corpus.kernels.utf8 import readonly
+
+I64 = npt.NDArray[np.int64]
+_CACHED = "_token_table"
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The tokens of N documents, back to back, as byte spans in `data`.
+
+    `data[starts[i]:ends[i]]` is token i in UTF-8: never empty, never with white space at its ends.
+    """
+
+    data: npt.NDArray[np.uint8]
+    """`TextBatch.data` of the batch that the spans point into."""
+    starts: I64
+    """(W,) first byte of each token, ascending."""
+    ends: I64
+    """(W,) one past its last byte."""
+    bounds: I64
+    """(N + 1,): document i owns tokens bounds[i] to bounds[i + 1]."""
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def counts(self) -> I64:
+        """(N,) tokens per document."""
+        return np.diff(self.bounds)
+
+    @cached_property
+    def _facts(self) -> tuple[npt.NDArray[Any], ...]:
+        return describe_tokens(self.data, self.starts, self.ends, char_classes())
+
+    @property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """(W,) mixed 64-bit hash of the bytes; case counts."""
+        return self._facts[0]
+
+    @property
+    def chars(self) -> npt.NDArray[np.int32]:
+        """(W,) code points of each token."""
+        return self._facts[1]
+
+    @property
+    def flags(self) -> npt.NDArray[np.uint8]:
+        """(W,) HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, IS_SENTENCE_END (see `describe`)."""
+        return self._facts[2]
+
+
+def tokens_of(batch: TextBatch) -> TokenTable:
+    """The batch's tokens: planted ones, else our own; computed once and shared by all filters."""
+    cache = batch.__dict__
+    if _CACHED not in cache:
+        starts, ends, bounds = split_tokens(batch.data, batch.offsets)
+        cache[_CACHED] = TokenTable(readonly(batch.data), starts, ends, bounds)
+    table: TokenTable = cache[_CACHED]
+    return table
+
+
+def with_tokens(batch: TextBatch, table: TokenTable) -> TextBatch:
+    """`batch` itself, from now on with the tokens of `table` (N documents, spans in its data)."""
+    assert len(table) == len(batch)
+    batch.__dict__[_CACHED] = table
+    return batch

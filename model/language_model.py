@@ -132,12 +132,14 @@ class LanguageModel(nn.Module):
         positions: Tensor | None = None,
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
+        embedding_noise: Tensor | None = None,
     ) -> Tensor:
         """(B, T) token ids -> (B, T, D) what the head multiplies.
 
         `segment_ids` (B, T): tokens attend only within equal ids, 0 is padding; None is one
         document per row. `positions` (B, T) default to restarting with every segment. With a
         `cache` the inputs continue what it holds and `segment_ids` may only mark padding.
+        `embedding_noise` (B, T, D) is added to the embeddings, for regularisation.
         Raises ContextLengthError beyond `config.context_length`.
         """
         length, seen = inputs.shape[1], 0 if cache is None else cache.length
@@ -150,6 +152,8 @@ class LanguageModel(nn.Module):
         if positions is None and segment_ids is not None and cache is None:
             positions = segment_positions(segment_ids)
         x = self.embedding(inputs)  # (B, T, D) float32
+        if embedding_noise is not None:
+            x = x + embedding_noise
         offset = self._offset(positions, seen, length)
         x = (x if offset is None else x + offset).to(self.compute_dtype)
         if positions is not None and cache is None and _steps_by_one(positions, segment_ids):

@@ -146,14 +146,15 @@ class Optimizer:
 
 
 def parameter_groups(model: LanguageModel) -> dict[Role, list[tuple[str, nn.Parameter]]]:
-    """Named parameters by role; together exactly all parameters of the model, each once."""
+    """Named parameters by role; together exactly those that are trained, each once."""
     groups: dict[Role, list[tuple[str, nn.Parameter]]] = {
         "matrix": [], "embedding": [], "head": [], "vector": [],
     }  # fmt: skip
-    for name, parameter in model.named_parameters():
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    for name, parameter in trained:
         groups[model.role(name, parameter)].append((name, parameter))
     grouped = [id(parameter) for group in groups.values() for _, parameter in group]
-    assert sorted(grouped) == sorted(map(id, model.parameters())), "groups must partition"
+    assert sorted(grouped) == sorted(id(p) for _, p in trained), "groups must partition"
     return groups
 
 
@@ -179,7 +180,10 @@ def build_optimizer(model: LanguageModel, config: AnyOptimizer) -> Optimizer:
         ns_steps=config.newton_schulz_steps,
         adjust_lr_fn=config.adjust,
     )
-    return Optimizer({"muon": muon, "adamw": _adamw(groups, rates, {}, config)}, names)
+    parts: dict[str, torch.optim.Optimizer] = {"muon": muon}
+    if any(groups.values()):  # only matrices are trained when a model is adapted at low rank
+        parts["adamw"] = _adamw(groups, rates, {}, config)
+    return Optimizer(parts, names)
 
 
 def _adamw(

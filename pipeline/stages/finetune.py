@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.architectures import AnyModel
+from model.lora import largest_rank
 from pipeline.artifacts import Checkpoint, ExampleSet, TrainedTokenizer
 from pipeline.conversations.example import read_examples
 from pipeline.conversations.packing import write_rows
@@ -44,6 +45,7 @@ def finetune(
     model = stored_architecture(base)
     length = config.context_length or model.context_length
     _check(base, tokenizer, model, length)
+    _check_rank(config, model)
     settings = {**plain(config), "context_length": length}
     inputs = [base.key, examples.key, tokenizer.key]
     dtype = resolve_dtype(
@@ -88,6 +90,17 @@ def _check(base: Checkpoint, tokenizer: TrainedTokenizer, model: AnyModel, lengt
     if tokenizer.ref not in base.manifest.inputs:
         raise ConfigError(
             f"{base.ref} was not trained with {tokenizer.ref}; use the tokenizer of the base model"
+        )
+
+
+def _check_rank(config: FinetuneConfig, model: AnyModel) -> None:
+    if config.lora is None:
+        return
+    largest = largest_rank(model.build_empty(device="meta"))
+    if config.lora.rank > largest:
+        raise ConfigError(
+            f"finetune.lora.rank={config.lora.rank} exceeds {largest}, the smaller side of the "
+            "model's smallest matrix; lower it, or train all weights (lora: null)"
         )
 
 
@@ -173,6 +186,8 @@ def _job(
         prompts=config.prompts,
         sample_tokens=config.sample_tokens,
         answer_prompts=True,
+        lora=config.lora,
+        embedding_noise=config.embedding_noise,
         device=runtime.device,
         compile=runtime.compile,
         threads=runtime.threads,

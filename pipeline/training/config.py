@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from model.architectures import AnyModel
+from model.lora import LoraConfig
 from model.optim import AdamWConfig, AnyOptimizer
 from model.schedule import AnySchedule, CosineSchedule
 from model.settings import FORBID_EXTRA, check, setting
@@ -157,6 +158,15 @@ class FinetuneConfig:
         CosineSchedule(), "Course of the learning rate.", discriminator="kind"
     )
     grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
+    lora: LoraConfig | None = setting(
+        None, "Train a low-rank product beside the weights; null trains all weights."
+    )
+    embedding_noise: float = setting(
+        0.0,
+        "NEFTune: uniform noise of alpha / sqrt(length * width) on the embeddings; 5 is usual.",
+        ge=0.0,
+        le=100.0,
+    )
     seed: int = setting(0, "Draws the order of the samples.", ge=0, lt=1 << 63)
     dtype: Dtype = setting("auto", _DTYPE)
     validation_every: int = setting(25, "Steps between validations.", ge=1)

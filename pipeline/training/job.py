@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from model.architectures import AnyModel
+from model.lora import LoraConfig
 from model.optim import AnyOptimizer
 from model.schedule import AnySchedule
 from model.settings import FORBID_EXTRA, check, settings_from_dict, settings_to_dict
@@ -54,6 +55,8 @@ class TrainingJob:
     sample_tokens: int
     answer_prompts: bool
     """Prompts are questions: a bos opens the answer, as in the fine-tuning rows."""
+    lora: LoraConfig | None = None
+    embedding_noise: float = 0.0
     device: str = "cpu"
     compile: bool = False
     threads: int | None = None

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from model.architectures import LanguageModel
 from model.checkpoint_io import save_model
+from model.lora import add_lora, merge_lora
 from model.optim import build_optimizer
 from pipeline.store.errors import TrainingError
 from pipeline.store.runtime import Journal, Progress, Throttle
@@ -88,6 +89,9 @@ class Trainer:
         self.device = local_device(job.device, world)
         torch.manual_seed(job.seed)
         self.model: LanguageModel = starting_model(job, self.device)
+        self.num_parameters = self.model.num_parameters()
+        if job.lora is not None:
+            add_lora(self.model, job.lora, seed=job.seed)
         self.optimizer = build_optimizer(self.model, job.optimizer)
         self.checkpoints = job.path / "checkpoints"
         self.state = self._resumed()
@@ -103,6 +107,7 @@ class Trainer:
             device=self.device,
             world=world,
             compile_model=job.compile,
+            embedding_noise=job.embedding_noise,
         )
         self.validation_module = SummedLoss(self.model)
         if world.leads:
@@ -322,6 +327,8 @@ class Trainer:
             kept = state.best_step
         if not self.world.leads:
             return {}
+        if self.job.lora is not None:
+            merge_lora(self.model)
         records = self._sample(END)
         save_model(self.model, self.job.path / "final")
         return final_facts(
@@ -332,7 +339,7 @@ class Trainer:
             tokens_per_second=self.timed_tokens / self.timed_seconds
             if self.timed_seconds
             else None,
-            num_parameters=self.model.num_parameters(),
+            num_parameters=self.num_parameters,
             stopped_rate=stopped_rate(records),
             world=self.world,
         )

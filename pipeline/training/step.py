@@ -24,17 +24,39 @@ from pipeline.training.devices import World
 class SummedLoss(nn.Module):
     """The model and its loss as one module, so that DDP and compile see the whole forward pass."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, *, embedding_noise: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self.embedding_noise = embedding_noise
 
     def forward(self, batch: Batch) -> Tensor:
         """Summed nats of the trained targets, a float64 scalar."""
+        noise = None
+        if self.embedding_noise:
+            noise = neftune_noise(batch.segment_ids, self.model.config.width, self.embedding_noise)
         hidden = self.model.hidden(
-            batch.inputs, positions=batch.positions, segment_ids=batch.segment_ids
+            batch.inputs,
+            positions=batch.positions,
+            segment_ids=batch.segment_ids,
+            embedding_noise=noise,
         )  # (B, T, D)
         total, _ = nll_sum(hidden, self.model.head_weight, batch.targets, batch.loss_mask)
         return total
+
+
+def neftune_noise(segment_ids: Tensor, width: int, alpha: float) -> Tensor:
+    """(B, T, D) uniform in +-alpha / sqrt(L * D), L the length of each token's own example.
+
+    Jain et al. 2023, algorithm 1. Padding gets none. Draws from the global generator, so another
+    split into micro-batches draws other noise.
+    """
+    rows, length = segment_ids.shape
+    counts = torch.zeros(rows, int(segment_ids.max()) + 1, device=segment_ids.device)
+    counts.scatter_add_(1, segment_ids, torch.ones_like(segment_ids, dtype=counts.dtype))
+    lengths = counts.gather(1, segment_ids)  # (B, T)
+    scale = torch.where(segment_ids > 0, alpha / (lengths * width).sqrt(), 0.0)
+    drawn = torch.empty(rows, length, width, device=segment_ids.device).uniform_(-1, 1)
+    return drawn * scale.unsqueeze(-1)
 
 
 @dataclass(frozen=True)
@@ -62,12 +84,13 @@ class Stepper:
         device: torch.device,
         world: World,
         compile_model: bool = False,
+        embedding_noise: float = 0.0,
     ) -> None:
         self.optimizer = optimizer
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.micro_rows, self.grad_clip = micro_rows, grad_clip
         self.device, self.world = device, world
-        self.loss: nn.Module = SummedLoss(model)
+        self.loss: nn.Module = SummedLoss(model, embedding_noise=embedding_noise)
         if compile_model:
             self.loss.compile()
         if world.size > 1:

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.store.files import read_json
 from pipeline.store.fingerprint import short
 from pipeline.store.manifest import is_finished, read_manifest
 from pipeline.store.runtime import Runtime
+from pipeline.tokens.engines import choose_engine
 from pipeline.tokens.shards import token_dtype
 from pipeline.tokens.slices import (
     FACTS_PREFIX,
@@ -28,6 +30,7 @@ from pipeline.tokens.slices import (
     cut,
     document_bytes,
     encode_slice,
+    slice_documents,
 )
 from pipeline.tokens.tokenizer import Tokenizer
 
@@ -35,6 +38,7 @@ VERSION = 1
 PART_VERSION = 1
 PART_STAGE = "tokenize_part"
 INLINE_BYTES = 16 << 20  # less text is encoded sooner than worker processes have started
+PROOF_DOCUMENTS = 1000  # of each part; engines.PROOF_BYTES is the limit that counts
 _STAGING = "staging"
 
 
@@ -91,7 +95,7 @@ def tokenize_corpus(
             _part(kept, config, loaded, root=root, staging=directory / _STAGING)
             for kept in kept_parts(corpus)
         ]
-        _encode(parts, config, tokenizer, runtime)
+        _encode(parts, config, tokenizer, loaded, runtime)
         facts = _seal(parts, root=root, runtime=runtime)
         shutil.rmtree(directory / _STAGING, ignore_errors=True)
         references = tuple(str(part.directory.relative_to(root)) for part in parts)
@@ -112,17 +116,24 @@ def _part(
 
 
 def _encode(
-    parts: list[_Part], config: TokenizeConfig, tokenizer: TrainedTokenizer, runtime: Runtime
+    parts: list[_Part],
+    config: TokenizeConfig,
+    tokenizer: TrainedTokenizer,
+    loaded: Tokenizer,
+    runtime: Runtime,
 ) -> None:
     """All shards of all unfinished parts, in worker processes, into the staging folders."""
     missing = {part.directory: part for part in parts if not is_finished(part.directory)}
+    if not missing:
+        return
+    choice = choose_engine(loaded, tokenizer.path, _first_texts(list(missing.values())))
     sized: list[tuple[int, SliceJob]] = []
     for part in missing.values():
         sizes = document_bytes(part.kept)
         for index, (start, stop) in enumerate(cut(sizes, config.shard_bytes)):
             job = SliceJob(
                 part.kept, index, start, stop, tokenizer.path, part.staging,
-                config.validation_fraction, config.seed,
+                config.validation_fraction, config.seed, choice.engine,
             )  # fmt: skip
             sized.append((int(sizes[start:stop].sum()), job))
     # The largest first, so that no worker is left alone with one at the end.
@@ -131,12 +142,23 @@ def _encode(
     def tell(done: int, total: int) -> None:
         runtime.progress.advance(done, total, "shards")
 
+    made: list[dict[str, Any]] = []
     if sum(size for size, _ in sized) > INLINE_BYTES:
-        run_jobs(runtime, encode_slice, jobs, done=tell)
+        made = run_jobs(runtime, encode_slice, jobs, done=tell)
     else:
         for done, job in enumerate(jobs, start=1):
-            encode_slice(job)
+            made.append(encode_slice(job))
             tell(done, len(jobs))
+    refused = {choice.refused, *(reason for fact in made for reason in fact.get("refused", ()))}
+    for message in sorted(filter(None, refused)):
+        runtime.progress.event("warning", {"message": message})
+
+
+def _first_texts(parts: list[_Part]) -> Iterator[bytes]:
+    """The texts an engine has to prove itself on: the first ones that are to be encoded."""
+    for part in parts:
+        for _, _, text in slice_documents(part.kept, 0, PROOF_DOCUMENTS):
+            yield text
 
 
 def _seal(parts: list[_Part], *, root: Path, runtime: Runtime) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipeline.corpus.cleaned import KeptPart, iter_kept
+from pipeline.corpus.document import TextBatch
+from pipeline.store.errors import ArtifactError
+from pipeline.tokens.engines import EngineName, LoadedEngine, load_engine
 from pipeline.tokens.shard_writer import TokenRow, write_shard
 from pipeline.tokens.shards import Split
 from pipeline.tokens.tokenizer import Tokenizer
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 FACTS_PREFIX = "slice-"
-_load_tokenizer = functools.lru_cache(maxsize=2)(Tokenizer.load)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class SliceJob:
     out: Path
     validation_fraction: float
     seed: int
+    engine: EngineName = "tiktoken"
 
     @property
     def facts_path(self) -> Path:
@@ -81,24 +86,25 @@ def encode_slice(job: SliceJob) -> dict[str, Any]:
     done = _done(job)
     if done is not None:
         return done
-    tokenizer = _load_tokenizer(job.tokenizer)
+    tokenizer, loaded = _prepared(job.tokenizer, job.engine)
     rows: dict[Split, list[TokenRow]] = {split: [] for split in SPLITS}
     sources: dict[str, dict[str, int]] = {}
     sizes = dict.fromkeys(SPLITS, 0)
-    for doc_id, text, source in _documents(job):
-        ids = tokenizer.encode_array(text)
-        size = len(text.encode("utf-8", "surrogatepass"))
+    for doc_id, source, text in slice_documents(job.part, job.start, job.stop):
+        ids = loaded.engine.encode(text)
         held = is_validation(doc_id, fraction=job.validation_fraction, seed=job.seed)
         split: Split = "validation" if held else "train"
         rows[split].append(TokenRow(doc_id, source, ids))
-        sizes[split] += size
+        sizes[split] += len(text)
         totals = sources.setdefault(source, {"documents": 0, "bytes": 0, "tokens": 0})
         totals["documents"] += 1
-        totals["bytes"] += size
+        totals["bytes"] += len(text)
         totals["tokens"] += len(ids) + 2
     facts: dict[str, Any] = {
         "sources": sources,
         "shards": sum(1 for split in SPLITS if rows[split]),
+        "engines": {loaded.engine.name: 1},
+        "refused": [loaded.refused] if loaded.refused else [],
     }
     for split in SPLITS:
         tokens = write_shard(job.shard_path(split), rows[split], tokenizer) if rows[split] else 0
@@ -124,27 +130,46 @@ def _done(job: SliceJob) -> dict[str, Any] | None:
 
 
 def add_up(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of several slices or parts as one."""
+    """The counts of several slices or parts as one; `engines` counts the slices each engine did."""
     names = ["shards", *(f"{s}_{n}" for s in SPLITS for n in ("tokens", "documents", "bytes"))]
     total: dict[str, Any] = {name: sum(fact[name] for fact in facts) for name in names}
     sources: dict[str, dict[str, int]] = {}
+    engines: Counter[str] = Counter()
     for fact in facts:
+        engines.update(fact.get("engines", {}))  # absent in parts written before there were two
         for source, counts in fact["sources"].items():
             sums = sources.setdefault(source, dict.fromkeys(counts, 0))
             for name, count in counts.items():
                 sums[name] += count
-    return total | {"sources": sources}
+    return total | {"sources": sources, "engines": dict(sorted(engines.items()))}
 
 
-def _documents(job: SliceJob) -> Iterator[tuple[str, str, str]]:
-    """Document id, text and source of the slice's documents, one record batch in memory."""
+def slice_documents(part: KeptPart, start: int, stop: int) -> Iterator[tuple[str, str, bytes]]:
+    """Document id, source and UTF-8 of kept documents `start` to `stop`, one batch in memory."""
     seen = 0
-    for batch in iter_kept(job.part):
-        low, high = max(job.start - seen, 0), min(job.stop - seen, len(batch))
+    for batch in iter_kept(part):
+        low, high = max(start - seen, 0), min(stop - seen, len(batch))
         seen += len(batch)
         if low < high:
-            rows = batch.table.slice(low, high - low)
-            columns = (rows.column(name).to_pylist() for name in ("doc_id", "text", "source"))
-            yield from zip(*columns, strict=True)
-        if seen >= job.stop:
+            rows = batch.slice(low, high - low)
+            yield from zip(rows.doc_ids, rows.sources, _utf8(rows, part.path), strict=True)
+        if seen >= stop:
             return
+
+
+def _utf8(rows: TextBatch, where: Path) -> Iterator[bytes]:
+    """The bytes of each text; ArtifactError where they are no UTF-8: engines trust it is."""
+    try:
+        rows.text_array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ArtifactError(f"{where} is damaged ({error}); delete it and rerun clean") from error
+    offsets = rows.offsets.tolist()
+    for begin, end in zip(offsets[:-1], offsets[1:], strict=True):
+        yield rows.data[begin:end].tobytes()
+
+
+@functools.lru_cache(maxsize=2)
+def _prepared(path: Path, engine: EngineName) -> tuple[Tokenizer, LoadedEngine]:
+    """What a worker needs for every slice, made once."""
+    tokenizer = Tokenizer.load(path)
+    return tokenizer, load_engine(tokenizer, path, engine)

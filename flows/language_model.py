@@ -73,7 +73,7 @@ def graph(run: Run) -> LanguageModel:
     shards = tokenize_corpus(run, c.tokenize, corpus, tokenizer)
     examples = prepare_examples(run, c.examples, eval_set, corpus)
     base = pretrain(run, c.pretrain, shards, tokenizer)
-    tuned = finetune(run, c.finetune, base, examples, tokenizer)
+    tuned = finetune(run, c.finetune, base, examples, tokenizer, shards)
     baselines = measure_baselines(run, c.baselines, corpus, tokenizer, shards, eval_set, base)
     base_report = evaluate(run, c.evaluate, base, tokenizer, eval_set, examples, label="base")
     tuned_report = evaluate(run, c.evaluate, tuned, tokenizer, eval_set, examples, label="tuned")

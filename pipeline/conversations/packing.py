@@ -8,7 +8,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.conversations.example import Example, read_examples
+from pipeline.conversations.replay import Replay, replay_rows
 from pipeline.conversations.template import Segments, TextEncoder, pair_segments, segments
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.files import replacing
@@ -28,6 +29,7 @@ PACKED_SCHEMA = pa.schema([
     ("segment", pa.list_(pa.uint32())),
 ])  # fmt: skip
 ROWS_PER_BATCH = 1_000
+Row = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, trainable, segment: (capacity,) each
 
 
 def write_rows(
@@ -38,11 +40,13 @@ def write_rows(
     context_length: int,
     policy: Policy = "drop",
     pack: bool = True,
+    replay: Replay | None = None,
 ) -> dict[str, Any]:
     """Write the packed-rows file of `rows` (examples or a JSONL path) and return its counts.
 
     An example longer than `context_length + 1` tokens follows `policy`; an answer is never cut.
     One without a target, judged after cutting, is dropped and counted. DataError if none is left.
+    Rows of `replay` follow the examples' rows; the loader shuffles all of them.
     """
     if context_length < 1:
         raise ConfigError(f"context_length={context_length} must be at least 1")
@@ -57,16 +61,30 @@ def write_rows(
             f"(dropped: {dict(dropped)}); raise it or choose policy=truncate_prompt_left"
         )
     bins = best_fit([len(item.ids) for item in fitted], capacity) if pack else _alone(len(fitted))
-    _write(out_path, bins, fitted, capacity, tokenizer, pack=pack, policy=policy)
+    target_tokens = sum(sum(item.trainable) for item in fitted)
+    replayed: list[Row] = []
+    if replay is not None:
+        replayed = list(
+            replay_rows(replay, target_tokens=target_tokens, context_length=context_length)
+        )
+    facts = {
+        "context_length": str(context_length),
+        "tokenizer_sha256": str(getattr(tokenizer, "sha256", "")),
+        "packed": str(pack).lower(),
+        "policy": policy,
+    }
+    _write(out_path, [*_packed(bins, fitted, capacity), *replayed], facts)
     tokens = sum(len(item.ids) for item in fitted)
     return {
-        "rows": len(bins),
+        "rows": len(bins) + len(replayed),
+        "replay_rows": len(replayed),
+        "replay_tokens": sum(int(trainable.sum()) for _, trainable, _ in replayed),
         "examples": len(fitted),
         "seen": counts["seen"],
         "dropped": dict(sorted(dropped.items())),
         "truncated": counts["truncated"],
         "tokens": tokens,
-        "target_tokens": sum(sum(item.trainable) for item in fitted),
+        "target_tokens": target_tokens,
         "padding_tokens": len(bins) * capacity - tokens,
         "efficiency": tokens / (len(bins) * capacity),
         "context_length": context_length,
@@ -184,48 +202,33 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def _write(
-    path: Path,
-    bins: Sequence[Sequence[int]],
-    fitted: Sequence[Segments],
-    capacity: int,
-    tokenizer: TextEncoder,
-    *,
-    pack: bool,
-    policy: Policy,
-) -> None:
-    facts = {
-        "context_length": str(capacity - 1),
-        "tokenizer_sha256": str(getattr(tokenizer, "sha256", "")),
-        "packed": str(pack).lower(),
-        "policy": policy,
-    }
-    schema = PACKED_SCHEMA.with_metadata(facts)
-    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-        with pa.ipc.new_file(sink, schema) as writer:
-            for start in range(0, len(bins), ROWS_PER_BATCH):
-                chunk = bins[start : start + ROWS_PER_BATCH]
-                writer.write_batch(_record_batch(chunk, fitted, capacity, schema))
-
-
-def _record_batch(
-    bins: Sequence[Sequence[int]], fitted: Sequence[Segments], capacity: int, schema: pa.Schema
-) -> pa.RecordBatch:
-    shape = (len(bins), capacity)
-    ids, segment = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
-    trainable = np.zeros(shape, np.uint8)
-    for row, members in enumerate(bins):
+def _packed(
+    bins: Sequence[Sequence[int]], fitted: Sequence[Segments], capacity: int
+) -> Iterator[Row]:
+    for members in bins:
+        ids, segment = np.zeros(capacity, np.uint32), np.zeros(capacity, np.uint32)
+        trainable = np.zeros(capacity, np.uint8)
         at = 0
         for number, member in enumerate(members, start=1):
             item = fitted[member]
             stop = at + len(item.ids)
-            ids[row, at:stop] = item.ids
-            trainable[row, at:stop] = item.trainable
-            segment[row, at:stop] = number
+            ids[at:stop] = item.ids
+            trainable[at:stop] = item.trainable
+            segment[at:stop] = number
             at = stop
-    offsets = np.arange(0, len(bins) * capacity + 1, capacity, dtype=np.int32)
-    columns = [
-        pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
-        for values in (ids, trainable, segment)
-    ]
-    return pa.record_batch(columns, schema=schema)
+        yield ids, trainable, segment
+
+
+def _write(path: Path, rows: Sequence[Row], facts: Mapping[str, str]) -> None:
+    schema = PACKED_SCHEMA.with_metadata(facts)
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        with pa.ipc.new_file(sink, schema) as writer:
+            for start in range(0, len(rows), ROWS_PER_BATCH):
+                chunk = rows[start : start + ROWS_PER_BATCH]
+                capacity = len(chunk[0][0])
+                offsets = np.arange(0, len(chunk) * capacity + 1, capacity, dtype=np.int32)
+                columns = [
+                    pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
+                    for values in zip(*chunk, strict=True)
+                ]
+                writer.write_batch(pa.record_batch(columns, schema=schema))

@@ -14,13 +14,15 @@ from typing import Any
 
 from model.architectures import AnyModel
 from model.lora import largest_rank
-from pipeline.artifacts import Checkpoint, ExampleSet, TrainedTokenizer
+from pipeline.artifacts import Checkpoint, ExampleSet, TokenShards, TrainedTokenizer
 from pipeline.conversations.example import read_examples
 from pipeline.conversations.packing import write_rows
+from pipeline.conversations.replay import Replay
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
+from pipeline.tokens.shards import shard_paths
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.build import train_artifact
 from pipeline.training.config import Epochs, FinetuneConfig, Tokens
@@ -37,17 +39,24 @@ def finetune(
     base: Checkpoint,
     examples: ExampleSet,
     tokenizer: TrainedTokenizer,
+    shards: TokenShards | None = None,
     *,
     root: Path,
     runtime: Runtime,
 ) -> Checkpoint:
-    """Tune `base` on `examples`; ConfigError when tokenizer or context do not fit the base."""
+    """Tune `base` on `examples`; ConfigError when tokenizer or context do not fit the base.
+
+    `shards` are the text of `config.replay` and nothing else: without it they are no input.
+    """
     model = stored_architecture(base)
     length = config.context_length or model.context_length
     _check(base, tokenizer, model, length)
     _check_rank(config, model)
     settings = {**plain(config), "context_length": length}
     inputs = [base.key, examples.key, tokenizer.key]
+    replay = _replay(config, shards, tokenizer)
+    if replay is not None and shards is not None:
+        inputs.append(shards.key)
     dtype = resolve_dtype(
         config.dtype,
         identity=["finetune", settings, inputs],
@@ -59,7 +68,7 @@ def finetune(
     directory = root / "finetune" / short(key.fingerprint)
 
     def work(directory: Path) -> Outcome:
-        rows = _write_rows(config, examples, tokenizer, directory / "rows", length, runtime)
+        rows = _write_rows(config, examples, tokenizer, directory / "rows", length, runtime, replay)
         job = _job(config, base, model, tokenizer, directory, runtime, rows=rows, length=length)
         job = replace(job, digest=key.fingerprint, dtype=dtype)
         if not job.prompts:
@@ -104,6 +113,21 @@ def _check_rank(config: FinetuneConfig, model: AnyModel) -> None:
         )
 
 
+def _replay(
+    config: FinetuneConfig, shards: TokenShards | None, tokenizer: TrainedTokenizer
+) -> Replay | None:
+    if not config.replay:
+        return None
+    if shards is None:
+        raise ConfigError(
+            f"finetune.replay={config.replay:g} needs the pretraining text; give finetune its "
+            "token shards, or set it to 0"
+        )
+    if shards.facts["tokenizer_sha256"] != Tokenizer.load(tokenizer.path).sha256:
+        raise ConfigError(f"{shards.ref} was not made with {tokenizer.ref}; tokenize it again")
+    return Replay(tuple(shard_paths(shards, "train")), config.replay, config.seed)
+
+
 def _write_rows(
     config: FinetuneConfig,
     examples: ExampleSet,
@@ -111,6 +135,7 @@ def _write_rows(
     directory: Path,
     length: int,
     runtime: Runtime,
+    replay: Replay | None,
 ) -> dict[str, Any]:
     """Pack the training and validation examples; counts per split."""
     directory.mkdir(exist_ok=True)
@@ -129,6 +154,7 @@ def _write_rows(
                 context_length=length,
                 policy=config.long_examples,
                 pack=config.packing,
+                replay=replay if split == "train" else None,
             )
         except DataError as error:
             # Validation only chooses among weights: without a row that fits, training goes on.

@@ -158,6 +158,12 @@ class FinetuneConfig:
         CosineSchedule(), "Course of the learning rate.", discriminator="kind"
     )
     grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
+    replay: float = setting(
+        0.0,
+        "Share of the trained tokens that is pretraining text again, against forgetting; 0: none.",
+        ge=0.0,
+        lt=1.0,
+    )
     lora: LoraConfig | None = setting(
         None, "Train a low-rank product beside the weights; null trains all weights."
     )

@@ -16,12 +16,13 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.corpus.filters.alphabet import AlphabetFilter
 from pipeline.corpus.filters.base import Step
+from pipeline.corpus.filters.language import LanguageFilter
 from pipeline.corpus.filters.length import LengthFilter
 from pipeline.corpus.filters.repetition import RepetitionFilter
 from pipeline.corpus.presets import PRESETS
 
 AnyPlainStep = Annotated[
-    LengthFilter | AlphabetFilter | RepetitionFilter,
+    LengthFilter | AlphabetFilter | RepetitionFilter | LanguageFilter,
     Field(discriminator="kind"),
 ]
 

@@ -6,6 +6,8 @@ sections.py makes blocks -> markdown.py, html.py and terminal.py each say them i
 from dataclasses import dataclass
 from typing import Literal
 
+from markupsafe import Markup
+
 Tone = Literal["plain", "good", "bad"]
 
 
@@ -91,7 +93,69 @@ class Question:
     answers: tuple[Answer, ...]
 
 
-Block = Text | Figures | Table | Picture | Code | Continuations | Question
+@dataclass(frozen=True)
+class Drawing:
+    """A picture made by svg.py, where every text in it has been escaped."""
+
+    description: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Small drawings side by side."""
+
+    drawings: tuple[Drawing, ...]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A table whose cells are shares, the larger the darker; the first column names the rows."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    shares: tuple[tuple[float | None, ...], ...]
+    """One per cell, 0 to 1; None for a cell that is no share."""
+    left: frozenset[int] = frozenset()
+    """Columns of words."""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of text from outside, with what is known about it."""
+
+    title: str
+    facts: str
+    text: str
+    verdict: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks behind a line that opens them."""
+
+    summary: str
+    detail: str
+    blocks: tuple["Block", ...]
+    is_open: bool = False
+
+
+Block = (
+    Text
+    | Figures
+    | Table
+    | Picture
+    | Code
+    | Continuations
+    | Question
+    | Drawing
+    | Grid
+    | Shares
+    | Excerpt
+    | Fold
+)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --paper: #ffffff; --panel: #f6f8f9; --ink: #1f2328; --quiet: #5d6772; --line: #e1e5e9;
-  --accent: #0b6e99; --good: #1a7f4b; --bad: #b42318; --good-wash: #e9f6ef; --bad-wash: #fdf0ee;
+  --accent: #0b6e99; --second: #d9822b; --good: #1a7f4b; --bad: #b42318;
+  --good-wash: #e9f6ef; --bad-wash: #fdf0ee;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #15181c; --panel: #1d2126; --ink: #e6e8ea; --quiet: #98a1aa; --line: #2e343a;
-    --accent: #58b6dd; --good: #5cc98c; --bad: #f0786c; --good-wash: #16261e; --bad-wash: #2c1b1a;
+    --accent: #58b6dd; --second: #e8985a; --good: #5cc98c; --bad: #f0786c;
+    --good-wash: #16261e; --bad-wash: #2c1b1a;
   }
 }
 * { box-sizing: border-box; }
@@ -70,6 +72,38 @@ pre.code { background: var(--panel); border: 1px solid var(--line); border-radiu
 .kind { font-size: .8rem; color: var(--quiet); margin-bottom: .3rem; }
 .right-answer .who { color: var(--good); font-weight: 650; }
 .wrong-answer .who { color: var(--bad); }
+svg { display: block; width: 100%; height: auto; font-family: inherit; }
+.drawing { margin: 1.2rem 0; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(16.5rem, 1fr)); gap: 1px;
+  border: 1px solid var(--line); border-radius: 10px; overflow: hidden; margin: 1.2rem 0; }
+.grid figure { margin: 0; padding: .8rem .9rem .6rem; box-shadow: 0 0 0 1px var(--line); }
+svg text { fill: var(--quiet); font-size: 11px; font-variant-numeric: tabular-nums; }
+svg text.ink { fill: var(--ink); } svg text.strong { fill: var(--ink); font-weight: 650; }
+svg text.bad { fill: var(--bad); } svg text.big { font-size: 13px; }
+svg .line { stroke: var(--line); } svg .kept { fill: var(--accent); }
+svg .gone { fill: var(--second); } svg .good { fill: var(--good); }
+svg .wash { fill: var(--bad-wash); } svg .soft { opacity: .42; }
+svg .limit { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
+svg .hit { fill: transparent; } svg .hit:hover { fill: var(--ink); opacity: .08; }
+table.shares th.right { white-space: normal; min-width: 4.2rem; }
+table.shares td { padding-left: .45rem; } table.shares td:first-child { padding-left: 0; }
+td.share { background: color-mix(in srgb, var(--second) calc(var(--share) * 75%), transparent); }
+td.share.best { background: color-mix(in srgb, var(--good) calc(var(--share) * 38%), transparent); }
+details { border: 1px solid var(--line); border-radius: 10px; margin: .6rem 0; overflow: hidden; }
+summary { cursor: pointer; padding: .6rem 1rem; display: flex; gap: 1rem; flex-wrap: wrap;
+  justify-content: space-between; background: var(--panel); font-size: .92rem; }
+summary::before { content: "▸"; color: var(--quiet); }
+details[open] > summary::before { content: "▾"; }
+summary .what { flex: 1; font-weight: 600; overflow-wrap: anywhere; }
+summary .detail { color: var(--quiet); font-variant-numeric: tabular-nums; }
+details > .inside { padding: .1rem 1rem .6rem; }
+.excerpt { border-top: 1px solid var(--line); padding: .8rem 0; }
+.excerpt:first-child { border-top: 0; }
+.excerpt .title { font-weight: 600; font-size: .9rem; overflow-wrap: anywhere; }
+.excerpt .facts { color: var(--quiet); font-size: .8rem; margin: .1rem 0 .5rem; }
+.excerpt .verdict { font-size: .82rem; margin: .1rem 0 .5rem; overflow-wrap: anywhere; }
+.excerpt .verdict.bad { color: var(--bad); } .excerpt .verdict.good { color: var(--good); }
+.excerpt pre { max-height: 15rem; overflow: auto; font: .86rem/1.5 inherit; font-family: inherit; }
 @media (max-width: 34rem) { .row { grid-template-columns: 1fr; gap: .2rem; } }
 @media print { nav { display: none; } section { break-inside: avoid-page; } }
 """
@@ -172,6 +206,41 @@ MACROS = """
 <pre>{{ answer.text|visible }}</pre></div>
 {% endfor %}
 </div>
+{% elif kind == "Drawing" %}
+<div class="drawing">{{ block.svg }}</div>
+{% elif kind == "Grid" %}
+<div class="grid">
+{% for drawing in block.drawings %}<figure>{{ drawing.svg }}</figure>
+{% endfor %}
+</div>
+{% elif kind == "Shares" %}
+<div class="scroll"><table class="shares">
+{% if block.caption %}<caption>{{ block.caption|visible }}</caption>{% endif %}
+<thead><tr>{% for name in block.columns %}
+<th{% if not loop.first and not loop.index0 in block.left %} class="right"{% endif %}>
+{{- name|visible }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in block.rows %}
+{% set shares = block.shares[loop.index0] %}
+<tr>{% for cell in row %}
+{% set share = shares[loop.index0] %}
+{% if loop.first or loop.index0 in block.left %}<td>{{ cell|visible }}</td>
+{% elif share is none %}<td class="right">{{ cell|visible }}</td>
+{% else %}<td class="right share{{ ' best' if block.columns[loop.index0].startswith('kept') }}"
+ style="--share: {{ '%.3f'|format(share) }}">{{ cell|visible }}</td>{% endif %}
+{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% elif kind == "Excerpt" %}
+<div class="excerpt"><div class="title">{{ block.title|visible }}</div>
+<div class="facts">{{ block.facts|visible }}</div>
+{% if block.verdict %}
+<div class="verdict {{ block.tone }}">{{ block.verdict|visible }}</div>{% endif %}
+<pre dir="auto">{{ block.text|visible }}</pre></div>
+{% elif kind == "Fold" %}
+<details{% if block.is_open %} open{% endif %}><summary><span class="what">
+{{- block.summary|visible }}</span><span class="detail">{{ block.detail|visible }}</span></summary>
+<div class="inside">{% for inner in block.blocks %}{{ draw(inner) }}{% endfor %}</div></details>
 {% endif %}
 {% endmacro %}
 """

@@ -8,10 +8,15 @@ from pipeline.reports.blocks import (
     Block,
     Code,
     Continuations,
+    Drawing,
+    Excerpt,
     Figures,
+    Fold,
+    Grid,
     Picture,
     Question,
     Section,
+    Shares,
     Table,
     Text,
     visible,
@@ -73,6 +78,19 @@ def _block(block: Block, embed: bool) -> str:
             return "\n\n".join(parts)
         case Question():
             return _question(block)
+        case Drawing():  # Markdown has no place for SVG; the numbers stand in the tables
+            return escaped(block.description)
+        case Grid():
+            return "\n".join(f"- {escaped(drawing.description)}" for drawing in block.drawings)
+        case Shares():
+            right = frozenset(range(1, len(block.columns)))
+            return _table(Table(block.columns, block.rows, right, caption=block.caption))
+        case Excerpt():
+            head = " · ".join(part for part in (block.title, block.facts, block.verdict) if part)
+            return f"{escaped(head)}\n\n{fenced(block.text)}"
+        case Fold():
+            inner = "\n\n".join(_block(member, embed) for member in block.blocks)
+            return f"**{escaped(block.summary)}** ({escaped(block.detail)})\n\n{inner}"
 
 
 def _table(table: Table) -> str:

@@ -1,0 +1,174 @@
+r"""Credentials that slipped into text: API keys known by their prefix, and blocks of private keys.
+
+    every byte -> runs of 16 or more key characters (compiled) -> two-byte prefix -> expression
+
+A key is known by its issuer's prefix and length, as the issuers document them; a random-looking
+string without one stays. All expressions are anchored at a run's start and cannot backtrack far.
+"""
+
+import re
+from collections.abc import Iterator
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.rewrites.spans import I64, Text
+
+Found = tuple[str, int, int]
+MIN_RUN = 16
+MAX_PRIVATE_KEY = 32_768  # bytes of one block; a 16,384-bit RSA key takes 13,000
+_KEY = re.compile(
+    rb"(?:"
+    + rb"|".join(
+        (
+            rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])",  # AWS
+            rb"gh[pousr]_[A-Za-z0-9]{36,251}",  # GitHub
+            rb"github_pat_[A-Za-z0-9_]{40,244}",
+            rb"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat)-[A-Za-z0-9_-]{20,300}",  # GitLab
+            rb"sk-(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{20,200}",  # OpenAI
+            rb"sk-ant-[A-Za-z0-9_-]{24,200}",  # Anthropic
+            rb"sk-or-v1-[0-9a-f]{64}",  # OpenRouter
+            rb"sk-[A-Za-z0-9]{32,64}(?![A-Za-z0-9])",  # OpenAI of old, DeepSeek and others
+            rb"xox[abeoprs]-(?:\d-)?[A-Za-z0-9-]{10,250}",  # Slack
+            rb"xapp-\d-[A-Z0-9]{8,15}-\d{8,16}-[A-Za-z0-9]{32,80}",
+            rb"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])",  # Google
+            rb"GOCSPX-[A-Za-z0-9_-]{28}",
+            rb"ya29\.[A-Za-z0-9_-]{20,1000}",
+            rb"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,247}",  # Stripe
+            rb"whsec_[A-Za-z0-9]{24,64}",
+            rb"eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{0,2000}",  # JWT
+            rb"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])",
+            rb"pypi-AgE[A-Za-z0-9_-]{50,1000}",
+            rb"hf_[A-Za-z0-9]{34}(?![A-Za-z0-9])",  # Hugging Face
+            rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}",  # SendGrid
+            rb"SK[0-9a-f]{32}(?![A-Za-z0-9])",  # Twilio
+            rb"do[por]_v1_[0-9a-f]{64}",  # DigitalOcean
+            rb"LTAI[A-Za-z0-9]{12,24}(?![A-Za-z0-9])",  # Alibaba Cloud
+            rb"AKID[A-Za-z0-9]{32}(?![A-Za-z0-9])",  # Tencent Cloud
+            rb"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",  # Shopify
+            rb"AGE-SECRET-KEY-1[A-Z0-9]{58}",
+        )
+    )
+    + rb")"
+)
+_TELEGRAM = re.compile(rb"(?<![A-Za-z0-9])\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
+_PREFIXES = (
+    b"AK", b"AS", b"AB", b"AC", b"gh", b"gi", b"gl", b"sk", b"pk", b"rk", b"xo", b"xa", b"AI",
+    b"GO", b"ya", b"wh", b"ey", b"np", b"py", b"hf", b"SG", b"SK", b"do", b"LT", b"sh", b"AG",
+    b"AA",
+)  # fmt: skip
+# Keys without a prefix of their own: a literal that says what follows, and what a key looks like.
+_ASSIGNED = rb"[\"'\\]{0,2}[ \t]{0,4}[:=]>?[ \t]{0,4}[\"'\\]{0,2}"
+_AWS_SECRET = re.compile(_ASSIGNED + rb"([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])")
+_NAMED = (
+    (b"ecret_access_key", _AWS_SECRET),
+    (b"ECRET_ACCESS_KEY", _AWS_SECRET),
+    (b"ecretAccessKey", _AWS_SECRET),
+    (b"AccountKey=", re.compile(rb"([A-Za-z0-9+/]{86}==)")),  # Azure storage
+    (b"hooks.slack.com/services/", re.compile(rb"(T\w{6,20}/B\w{6,20}/\w{20,40})")),
+)
+_BEGIN = re.compile(
+    rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+    rb"|---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY ----"
+)
+_END = re.compile(rb"----(?:-END|[ ]END) [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-----?")
+_KEY_LINES = re.compile(
+    rb"(?:(?:\\[nr]|\s)*[A-Za-z0-9+/=]{16,})*(?:(?:\\[nr]|\s)*[A-Za-z0-9+/]*={1,2})?"
+)
+
+
+def api_key_spans(text: Text) -> Iterator[Found]:
+    """API keys: ("api_keys", start, end) in bytes, in no order."""
+    first, blob = int(text.offsets[0]), text.blob
+    starts, ends = _runs(text.data, text.offsets, _KEY_BYTES, _PREFIX_TABLE)
+    for start, end in zip((starts - first).tolist(), (ends - first).tolist(), strict=True):
+        match = _KEY.match(blob, start, end)
+        if match is None and blob[start : start + 2] == b"AA":
+            match = _TELEGRAM.search(blob, max(0, start - 11), end)
+        if match is not None:
+            yield "api_keys", match.start() + first, match.end() + first
+    for literal, expression in _NAMED:
+        position = blob.find(literal)
+        while position >= 0:
+            after = position + len(literal)
+            match = expression.match(blob, after, _document_end(text, position))
+            if match is not None:
+                yield "api_keys", match.start(1) + first, match.end(1) + first
+            position = blob.find(literal, after)
+
+
+def private_key_spans(text: Text) -> Iterator[Found]:
+    """Blocks of private keys from their BEGIN to their END line; cut-off ones as far as they go."""
+    first, blob = int(text.offsets[0]), text.blob
+    if blob.find(b"PRIVATE KEY") < 0:
+        return
+    done = 0
+    ends = [(match.start(), match.end()) for match in _END.finditer(blob)]
+    at = 0
+    for match in _BEGIN.finditer(blob):
+        if match.start() < done:
+            continue
+        while at < len(ends) and ends[at][0] < match.end():
+            at += 1
+        limit = min(_document_end(text, match.start()), match.end() + MAX_PRIVATE_KEY)
+        if at < len(ends) and ends[at][1] <= limit:
+            done = ends[at][1]
+        else:
+            lines = _KEY_LINES.match(blob, match.end(), limit)
+            done = lines.end() if lines is not None else match.end()
+        yield "private_keys", match.start() + first, done + first
+
+
+def _document_end(text: Text, position: int) -> int:
+    """Where the document that holds byte `position` of the blob ends in the blob."""
+    first = text.offsets[0]
+    owner = np.searchsorted(text.offsets, position + first, side="right")
+    return int(text.offsets[owner] - first)
+
+
+def _table(characters: bytes) -> npt.NDArray[np.bool_]:
+    table = np.zeros(256, np.bool_)
+    table[list(characters)] = True
+    return table
+
+
+_KEY_BYTES = _table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_PREFIX_TABLE = np.zeros(65536, np.bool_)
+_PREFIX_TABLE[[pair[0] * 256 + pair[1] for pair in _PREFIXES]] = True
+
+
+@numba.njit(cache=True, nogil=True)
+def _runs(
+    data: npt.NDArray[np.uint8],
+    offsets: I64,
+    is_key: npt.NDArray[np.bool_],
+    is_prefix: npt.NDArray[np.bool_],
+) -> tuple[I64, I64]:
+    """Runs of MIN_RUN key bytes or more that begin like a key: (K,) starts, (K,) ends."""
+    found = np.empty((64, 2), np.int64)
+    count = 0
+    for i in range(len(offsets) - 1):
+        position, stop = offsets[i], offsets[i + 1]
+        # Look at every 16th byte only: a run of 16 cannot pass between two looks.
+        look = position + 15
+        while look < stop:
+            if not is_key[data[look]]:
+                look += 16
+                continue
+            start = look
+            while start > position and is_key[data[start - 1]]:
+                start -= 1
+            end = look + 1
+            while end < stop and is_key[data[end]]:
+                end += 1
+            if end - start >= 16 and is_prefix[np.int64(data[start]) * 256 + data[start + 1]]:
+                if count == len(found):
+                    grown = np.empty((2 * count, 2), np.int64)
+                    grown[:count] = found
+                    found = grown
+                found[count, 0], found[count, 1] = start, end
+                count += 1
+            position = end
+            look = end + 15
+    return found[:count, 0].copy(), found[:count, 1].copy()

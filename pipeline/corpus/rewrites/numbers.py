@@ -1,0 +1,181 @@
+r"""Numbers that name a person: payment cards, identity numbers of China and the US, phone numbers.
+
+    every byte -> stretches of digits (compiled) -> shapes (expressions) -> check digits and dates
+
+Most text has no stretch of seven digits, so nothing but the first step costs time.
+"""
+
+import re
+from collections.abc import Iterator
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.rewrites.phones import phone_spans
+from pipeline.corpus.rewrites.spans import I64, Text
+
+Found = tuple[str, int, int]
+"""(kind, start, end) in bytes."""
+
+_NOT_BEFORE, _NOT_AFTER = rb"(?<![\w.+-])", rb"(?![\w]|[.-]\d)"
+_CARD = re.compile(
+    _NOT_BEFORE
+    + rb"(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5})"
+    + _NOT_AFTER
+)
+_CN_ID = re.compile(
+    _NOT_BEFORE + rb"(?:\d{17}[\dXx]|\d{6} \d{8} \d{3}[\dXx]|\d{6}-\d{8}-\d{3}[\dXx])" + _NOT_AFTER
+)
+# Social Security Administration: area not 000, 666 or 9xx, group not 00, serial not 0000.
+_SSN = re.compile(_NOT_BEFORE + rb"(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}" + _NOT_AFTER)
+_SSN_LOOSE = re.compile(rb"(?!000|666|9)\d{3}([ -]?)(?!00)\d{2}\1(?!0000)\d{4}" + _NOT_AFTER)
+_SSN_CONTEXT = re.compile(
+    rb"(?<![a-z])(?:ssn|social[ -]security(?:[ -](?:number|no|num))?)[^\w\n]{0,5}(?:is )?$",
+    re.IGNORECASE,
+)
+MIN_DIGITS = 7
+MAX_GAP = 3  # separators between two groups of one number: `) - `
+CONTEXT_BYTES = 40  # how far in front of a number a word like "Tel." is looked for
+
+# GB/T 2260: the first two digits of a region.
+_PROVINCES = {
+    *range(11, 16), *range(21, 24), *range(31, 38), *range(41, 47), *range(50, 55),
+    *range(61, 66), 71, 81, 82, 83, 91,
+}  # fmt: skip
+_CN_WEIGHTS = tuple(pow(2, 17 - i, 11) for i in range(17))  # ISO 7064, MOD 11-2
+_CN_CHECKS = "10X98765432"
+_LONG_MONTHS = {
+    1: 31,
+    2: 29,
+    3: 31,
+    4: 30,
+    5: 31,
+    6: 30,
+    7: 31,
+    8: 31,
+    9: 30,
+    10: 31,
+    11: 30,
+    12: 31,
+}
+
+
+def number_spans(text: Text, kinds: frozenset[str]) -> Iterator[Found]:
+    """Every personal number of the wanted kinds; spans of different kinds may overlap."""
+    data = text.view
+    for start, end, lower, upper in _stretches(text).tolist():
+        # What stands around a number decides too, but never the text of another document.
+        begin = max(lower, start - CONTEXT_BYTES)
+        window = bytes(data[begin : min(end + 2, upper)])
+        for kind, first, last in _of_stretch(window, start - begin, end - begin, kinds):
+            yield kind, first + begin, last + begin
+
+
+def _of_stretch(window: bytes, start: int, end: int, kinds: frozenset[str]) -> Iterator[Found]:
+    if "credit_cards" in kinds:
+        for match in _CARD.finditer(window, start):
+            if is_card(match.group().translate(None, b" -").decode()):
+                yield "credit_cards", *match.span()
+    if "cn_ids" in kinds:
+        for match in _CN_ID.finditer(window, start):
+            if is_cn_id(match.group().decode()):
+                yield "cn_ids", *match.span()
+    if "us_ssns" in kinds:
+        for match in _SSN.finditer(window, start):
+            yield "us_ssns", *match.span()
+        loose = _SSN_LOOSE.match(window, start)
+        if loose and _SSN_CONTEXT.search(window, 0, start):
+            yield "us_ssns", *loose.span()
+    if "phones" in kinds:
+        for first, last in phone_spans(window, start, end):
+            yield "phones", first, last
+
+
+def is_card(digits: str) -> bool:
+    """Whether a card issuer uses numbers that begin so and are so long, and Luhn's sum is right."""
+    return _issuer_fits(digits) and len(set(digits)) > 1 and luhn(digits)
+
+
+def luhn(digits: str) -> bool:
+    """Luhn's check (ISO/IEC 7812-1, annex B)."""
+    doubled = [int(digit) * 2 for digit in digits[-2::-2]]
+    total = sum(map(int, digits[-1::-2])) + sum(value - 9 * (value > 9) for value in doubled)
+    return total % 10 == 0
+
+
+def is_cn_id(text: str) -> bool:
+    """Whether `text` is an 18-character resident identity number (GB 11643-1999)."""
+    number = "".join(char for char in text.upper() if char.isalnum())
+    if len(number) != 18 or not number[:17].isdigit() or int(number[:2]) not in _PROVINCES:
+        return False
+    year, month, day = int(number[6:10]), int(number[10:12]), int(number[12:14])
+    if not (1850 <= year <= 2099 and 1 <= month <= 12 and 1 <= day <= _LONG_MONTHS[month]):
+        return False
+    if (month, day) == (2, 29) and (year % 4 or (year % 100 == 0 and year % 400)):
+        return False
+    total = sum(int(digit) * weight for digit, weight in zip(number, _CN_WEIGHTS, strict=False))
+    return _CN_CHECKS[total % 11] == number[17]
+
+
+def _issuer_fits(digits: str) -> bool:
+    """Issuer ranges and lengths of ISO/IEC 7812 as the networks publish them."""
+    size, two, four = len(digits), int(digits[:2]), int(digits[:4])
+    if digits[0] == "4":  # Visa
+        return size in (13, 16, 19)
+    if 51 <= two <= 55 or 2221 <= four <= 2720:  # Mastercard
+        return size == 16
+    if two in (34, 37):  # American Express
+        return size == 15
+    if four == 6011 or two == 65 or 644 <= int(digits[:3]) <= 649 or 3528 <= four <= 3589:
+        return 16 <= size <= 19  # Discover, JCB
+    if two in (36, 38, 39) or 300 <= int(digits[:3]) <= 305:  # Diners Club
+        return size in (14, 16)
+    if two == 62:  # UnionPay
+        return 16 <= size <= 19
+    return 2200 <= four <= 2204 and size == 16  # Mir
+
+
+_IS_SEPARATOR = np.zeros(256, np.bool_)
+_IS_SEPARATOR[list(b" -.()/")] = True
+
+
+def _stretches(text: Text) -> npt.NDArray[np.int64]:
+    """Rows of MIN_DIGITS digits or more: (K, 4) start, end, begin and end of their document."""
+    first, last = text.offsets[0], text.offsets[-1]
+    digits = np.flatnonzero(text.data[first:last] - np.uint8(ord("0")) < 10) + first
+    rows = _rows_of_digits(text.data, digits, text.offsets, _IS_SEPARATOR)
+    documents = text.documents_of(rows[:, 0])
+    limits = np.stack([text.offsets[documents], text.offsets[documents + 1]], axis=1)
+    return np.concatenate([rows, limits], axis=1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _rows_of_digits(
+    data: npt.NDArray[np.uint8],
+    digits: I64,
+    offsets: I64,
+    is_separator: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.int64]:
+    """(K, 2) start and end of digits with MAX_GAP separators at most between two of them."""
+    found = np.empty((len(digits) // MIN_DIGITS, 2), np.int64)
+    count, size, document = 0, 0, 0
+    start = np.int64(0)
+    for i in range(len(digits) + 1):
+        joined = False
+        if i < len(digits) and size:
+            gap = digits[i] - digits[i - 1] - 1
+            joined = gap <= MAX_GAP and digits[i] < offsets[document + 1]
+            for k in range(1, gap + 1 if joined else 0):
+                joined &= is_separator[data[digits[i - 1] + k]]
+        if joined:
+            size += 1
+            continue
+        if size >= MIN_DIGITS:
+            found[count] = (start, digits[i - 1] + 1)
+            count += 1
+        if i < len(digits):
+            start, size = digits[i], 1
+            while offsets[document + 1] <= start:
+                document += 1
+    return found[:count].copy()

@@ -1,40 +1,42 @@
 """Which language each document is in, offline and the same on every machine.
 
     batch -> first 1,000 characters -> bytes per script -> a script of one language: that language
-                                                        -> Latin, Cyrillic, Arabic, ...: CLD2
-Han without Kana is Chinese, with Kana Japanese. CLD2 (Apache-2.0, its tables inside its wheel)
-tells apart the languages that share a script; nothing is downloaded. A document's own metadata
-`language` wins over both.
+                                                        -> Latin, Cyrillic, Arabic, ...: lid.176
+Han without Kana is Chinese, with Kana Japanese. fastText's lid.176 tells apart the languages that
+share a script, and answers with one that is written in the text's script. A document's own metadata
+`language` wins over both. Nothing is downloaded.
+
+Legend: N documents, S scripts, L labels of lid.176.
 """
 
-import re
+import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pycld2
 
 from pipeline.corpus.document import TextBatch, metadata_column
-from pipeline.corpus.languages.codes import UNDETERMINED, normal_code, own_code
-from pipeline.corpus.languages.scripts import LANGUAGE_OF_SCRIPT, SCRIPTS, scan_scripts
+from pipeline.corpus.languages.codes import UNDETERMINED, code_of_label, normal_code
+from pipeline.corpus.languages.lid176 import load_lid176
+from pipeline.corpus.languages.probabilities import probabilities
+from pipeline.corpus.languages.scripts import (
+    ALSO_LATIN,
+    LABELS_OF_OTHER_SCRIPTS,
+    LABELS_OF_SCRIPT,
+    LANGUAGE_OF_SCRIPT,
+    SCRIPTS,
+    scan_scripts,
+)
 
 HEAD_CHARS = 1_000
 MIN_LETTER_BYTES = 6
 """Two Han characters or six Latin letters; with fewer, no language is claimed. A guess."""
+MIN_SCORE = 0.2
+"""Below it the answer is "und". A guess: lists of commands and random letters get about as much."""
 MIN_KANA_SHARE = 0.08
 """Of the bytes of Han and Kana together; Japanese prose has 0.4 and more, Chinese text that names
-a Japanese word stays below. A guess, see benchmarks/language.py for how it does."""
-UNRELIABLE = 0.5
-"""Factor on the score where CLD2 doubts itself. A guess."""
+a Japanese word stays below. A guess; benchmarks/language.py shows how it does."""
 _HAN, _KANA, _NONE = SCRIPTS.index("Han"), SCRIPTS.index("Kana"), SCRIPTS.index("none")
-
-_HINTS = {"Cyrl": "ru", "Arab": "ar", "Deva": "hi", "Beng": "bn", "Hebr": "iw", "Ethi": "am"}
-# What CLD2 refuses: control characters, non-characters, unassigned planes.
-_REFUSED = re.compile(
-    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff\U0001fffe-\U0001ffff"
-    "\U0002fffe-\U0010ffff]"
-)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Languages:
     codes: list[str]
     """ISO 639-1 ("en", "zh"), ISO 639-3 where a language has no two letters, or "und"."""
     scores: npt.NDArray[np.float32]
-    """(N,) share of the letters, in bytes, that are in this language; halved where the identifier
-    does not call its answer reliable; 0 for "und", 1 where the source gave the language."""
+    """(N,) share of the letters' bytes in the main script, times the probability that lid.176 gives
+    this language among those of the script; 0 for "und", 1 where the source gave the language."""
     traditional: npt.NDArray[np.float32]
     """(N,) of the characters that only one way of writing Chinese uses, the share of traditional
     ones; NaN where there are none or the text is not Chinese."""
@@ -68,50 +70,60 @@ def identify(batch: TextBatch, head_chars: int = HEAD_CHARS) -> Languages:
     cjk = sizes[:, _HAN] + sizes[:, _KANA]
     japanese = sizes[:, _KANA] > MIN_KANA_SHARE * np.maximum(cjk, 1)
     # Han and Kana count as one script from here on, in the column of Han.
-    joined = sizes.copy()
-    joined[:, _HAN], joined[:, _KANA], joined[:, _NONE] = cjk, 0, 0
-    main = joined.argmax(axis=1)
-    share = joined.max(axis=1) / np.maximum(letters, 1)
+    sizes[:, _HAN], sizes[:, _KANA], sizes[:, _NONE] = cjk, 0, 0
+    main = sizes.argmax(axis=1)
+    scores = (sizes.max(axis=1) / np.maximum(letters, 1)).astype(np.float32)
     codes = [UNDETERMINED] * len(batch)
-    scores = np.zeros(len(batch), np.float32)
-    for i in np.flatnonzero(letters >= MIN_LETTER_BYTES).tolist():
-        if main[i] == _HAN:
-            codes[i], scores[i] = "ja" if japanese[i] else "zh", share[i]
-        elif (code := LANGUAGE_OF_SCRIPT.get(SCRIPTS[main[i]])) is not None:
-            codes[i], scores[i] = code, share[i]
+    open_rows = []
+    for i, row in enumerate(main.tolist()):
+        if letters[i] < MIN_LETTER_BYTES:
+            scores[i] = 0
+        elif row == _HAN:
+            codes[i] = "ja" if japanese[i] else "zh"
+        elif (code := LANGUAGE_OF_SCRIPT.get(SCRIPTS[row])) is not None:
+            codes[i] = code
         else:
-            head = batch.data[batch.offsets[i] : ends[i]].tobytes()
-            codes[i], scores[i] = _by_cld2(head, SCRIPTS[main[i]])
+            open_rows.append(i)
+    if open_rows:
+        rows = np.array(open_rows)
+        found, sure = _by_lid176(batch.data, batch.offsets[rows], ends[rows], main[rows])
+        scores[rows] *= sure
+        scores[rows] = np.where(scores[rows] < MIN_SCORE, 0, scores[rows])
+        for i, code in zip(open_rows, found, strict=True):
+            codes[i] = code if scores[i] else UNDETERMINED
     told = forms.sum(axis=1)
     chinese = np.array([code == "zh" for code in codes], bool)
-    with np.errstate(invalid="ignore"):
-        traditional = np.where(chinese & (told > 0), forms[:, 1] / told, np.nan)
-    return Languages(codes, scores, traditional.astype(np.float32))
+    traditional = np.full(len(batch), np.nan, np.float32)
+    np.divide(forms[:, 1], told, out=traditional, where=chinese & (told > 0), casting="same_kind")
+    return Languages(codes, scores, traditional)
 
 
-def _by_cld2(head: bytes, script: str) -> tuple[str, float]:
-    found = _detect(head)
-    if found[2][0][1] == "un" and script in _HINTS:
-        # Between neighbours such as Russian and Bulgarian it may not decide; then the language
-        # with the most speakers is the better guess than none.
-        found = _detect(head, hintLanguage=_HINTS[script])
-        found = (False, *found[1:])
-    is_reliable, _, (best, *_) = found
-    code = own_code(best[1])
-    if code == UNDETERMINED:
-        return UNDETERMINED, 0.0
-    return code, best[2] / 100 * (1.0 if is_reliable else UNRELIABLE)
+def _by_lid176(
+    data: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    main: npt.NDArray[np.int64],
+) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Codes and probabilities of the best label among those of each text's main script."""
+    model = load_lid176()
+    shares = probabilities(model, data, starts, ends) * _allowed()[main]  # (N, L)
+    best = shares.argmax(axis=1)
+    sure = shares.max(axis=1) / np.maximum(shares.sum(axis=1), np.finfo(np.float32).tiny)
+    return [code_of_label(model.labels[label]) for label in best.tolist()], sure
 
 
-def _detect(head: bytes, **hints: str) -> tuple[Any, ...]:
-    """CLD2's (is_reliable, bytes, ((name, code, percent, score), ...)), best first."""
-    found: tuple[Any, ...]
-    try:
-        found = pycld2.detect(head, isPlainText=True, bestEffort=True, **hints)
-    except pycld2.error:
-        text = _REFUSED.sub(" ", head.decode("utf-8", "replace"))
-        found = pycld2.detect(text, isPlainText=True, bestEffort=True, **hints)
-    return found
+@functools.cache
+def _allowed() -> npt.NDArray[np.bool_]:
+    """(S, L) which labels a text in that script may have."""
+    elsewhere = LABELS_OF_OTHER_SCRIPTS.union(*LABELS_OF_SCRIPT.values()) - ALSO_LATIN
+    labels = load_lid176().labels
+    latin = frozenset(labels) - elsewhere
+    return np.array(
+        [
+            [label in LABELS_OF_SCRIPT.get(script, latin) for label in labels]
+            for script in SCRIPTS
+        ]
+    )  # fmt: skip
 
 
 def _with_given(found: Languages, batch: TextBatch) -> Languages:

@@ -54,6 +54,16 @@ def test_identify_markup_does_not_hide_the_language() -> None:
         assert codes(tags.format(" ".join(SENTENCES[code]))) == [code]
 
 
+def test_identify_russian_with_english_words_answers_in_its_own_script() -> None:
+    text = "Файл /etc/host.conf содержит настройки (resolver library configuration) для " * 2
+    assert codes(text) == ["ru"]
+
+
+def test_identify_source_code_is_not_claimed_with_certainty() -> None:
+    found = identify(TextBatch.of(["x0 = y1; qz(7, x0); while (y1--) { q[y1] = x0; }"]))
+    assert found.scores[0] < 0.65  # FineWeb's threshold
+
+
 def test_identify_looks_at_the_head_only() -> None:
     head = ("The quick brown fox jumps over the lazy dog and runs away. " * 40)[:HEAD_CHARS]
     assert len(head) == HEAD_CHARS
@@ -94,7 +104,6 @@ def test_scan_scripts_counts_bytes_of_letters() -> None:
     assert not forms.any()  # 中 and 文 are written alike on both sides of the strait
 
 
-# CLD2 refuses control characters and non-characters: both are in reach here.
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 

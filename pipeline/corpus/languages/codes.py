@@ -1,13 +1,14 @@
-"""Codes of languages: ISO 639-1 inside, whatever tag a source or the identifier uses outside."""
+"""Codes of languages: ISO 639-1 inside, whatever a source or a model calls them."""
 
 import re
 
 UNDETERMINED = "und"
 
-# CLD2 keeps some codes from before ISO 639 changed them, and merges none of Norwegian's.
-_RENAMED = {"iw": "he", "in": "id", "jw": "jv", "ji": "yi", "mo": "ro", "nb": "no", "nn": "no",
-            "sh": "sr", "un": UNDETERMINED}  # fmt: skip
-_JOKES = frozenset({"tlh", "zzp", "zzb", "zze", "zzh"})  # CLD2: Klingon, pig Latin, Bork, ...
+# Codes from before ISO 639 changed them, and the two ways of writing Norwegian as one.
+_RENAMED = {"iw": "he", "in": "id", "jw": "jv", "ji": "yi", "mo": "ro", "nb": "no", "nn": "no"}
+# Wikipedia's codes, which lid.176 answers, where they differ from ISO's or are one of its dialects.
+_WIKIPEDIA = {"als": "gsw", "bh": "bho", "eml": "egl", "arz": "ar", "azb": "az", "nn": "no",
+              "wuu": "zh", "yue": "zh"}  # fmt: skip
 # ISO 639-2 and 639-3 codes of languages that have two letters in 639-1, and codes of members of a
 # macrolanguage that corpora use (cmn_Hani, arb_Arab).
 _TWO_LETTERS = {
@@ -44,8 +45,6 @@ def normal_code(language: str) -> str:
     return _RENAMED.get(code, code)
 
 
-def own_code(cld2: str) -> str:
-    """The code of what CLD2 answers: its invented languages and script names are "und"."""
-    if cld2 in _JOKES or cld2.startswith("xx"):
-        return UNDETERMINED
-    return normal_code(cld2)
+def code_of_label(label: str) -> str:
+    """The code of a label of lid.176."""
+    return _WIKIPEDIA.get(label, label)

@@ -63,8 +63,24 @@ LANGUAGE_OF_SCRIPT = {
     "Hang": "ko", "Grek": "el", "Armn": "hy", "Guru": "pa", "Gujr": "gu", "Orya": "or",
     "Taml": "ta", "Telu": "te", "Knda": "kn", "Mlym": "ml", "Sinh": "si", "Thai": "th",
     "Laoo": "lo", "Tibt": "bo", "Mymr": "my", "Geor": "ka", "Khmr": "km", "Thaa": "dv",
-    "Cans": "iu", "Cher": "chr", "Syrc": "syr",
+    "Cans": "iu", "Cher": "chr", "Syrc": "syr", "Mong": "mn", "Ethi": "am",
 }  # fmt: skip
+
+# Labels of lid.176 by script; what stands nowhere here is written in Latin letters.
+LABELS_OF_SCRIPT = {
+    "Cyrl": frozenset(
+        "ru uk bg sr sh mk be kk tt ky ba mn ce tg cv mhr sah os lez myv mrj bxr kv krc av rue xal "
+        "tyv".split()
+    ),
+    "Arab": frozenset("ar fa ur ug ckb arz azb pnb ps sd mzn lrc".split()),
+    "Deva": frozenset("hi mr ne sa new gom bh mai dty".split()),
+    "Beng": frozenset("bn as bpy".split()),
+    "Hebr": frozenset("he yi".split()),
+}
+LABELS_OF_OTHER_SCRIPTS = frozenset(
+    "ja zh wuu yue el ko th hy ta ka xmf te kn ml my si gu km bo pa or dv lo am".split()
+)
+ALSO_LATIN = frozenset({"sr", "sh"})
 
 SIMPLIFIED, TRADITIONAL = np.uint8(1), np.uint8(2)
 _TABLE_SIZE = 0x323B0  # one past the last assigned Han character, CJK extension H

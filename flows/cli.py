@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
+from flows import groups
 from flows.environment import prepare_environment
+from flows.groups import ConfigArgument, OverridesArgument, RootOption
 from pipeline.store.errors import ArtifactError, MillError
 
 # The machine's answers that its owner can change; every other OSError is a fault of ours.
@@ -27,25 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-tokenizer_app = typer.Typer(help="Import and look at tokenizers.", no_args_is_help=True)
-store_app = typer.Typer(help="Verify, sync and look into the store.", no_args_is_help=True)
-registry_app = typer.Typer(help="Move the champion alias.", no_args_is_help=True)
-app.add_typer(tokenizer_app, name="tokenizer")
-app.add_typer(store_app, name="store")
-app.add_typer(registry_app, name="registry")
-
-RootOption = Annotated[
-    Path, typer.Option("--root", help="Where artifacts and stores live.", show_default=True)
-]
-ConfigArgument = Annotated[
-    Path, typer.Argument(help="A settings file, for example flows/configs/pydocs.yaml.")
-]
-OverridesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Overrides: section.key=value, for example pretrain.seed=7.", metavar="[a.b=c]..."
-    ),
-]
+groups.add_to(app)
 
 
 @app.command()
@@ -146,88 +130,6 @@ def dev(
     from flows.development import run_development  # heavy: prefect
 
     run_development(root, prefect_port=prefect_port, mlflow_port=mlflow_port)
-
-
-@tokenizer_app.command("import")
-def tokenizer_import(
-    file: Annotated[
-        Path, typer.Argument(help="A .tiktoken ranks file, or tiktoken's cache folder.")
-    ],
-    into: Annotated[Path, typer.Argument(help="The folder to copy it into.")],
-) -> None:
-    """Check a published encoding's ranks by sha256 and copy them; nothing is ever deleted."""
-    from flows.commands.store import import_tokenizer
-
-    import_tokenizer(file, into)
-
-
-@tokenizer_app.command("inspect")
-def tokenizer_inspect(
-    tokenizer: Annotated[str, typer.Argument(help="tokenizer@fp or a directory")],
-    text: Annotated[str, typer.Argument()],
-    root: RootOption = Path("runs"),
-) -> None:
-    """Show how a text is cut into tokens."""
-    from flows.commands.store import inspect_tokenizer
-
-    inspect_tokenizer(tokenizer, text, root=root)
-
-
-@store_app.command("verify")
-def store_verify(root: RootOption = Path("runs")) -> None:
-    """Check every byte of every artifact against its manifest."""
-    from flows.commands.store import verify_store
-
-    verify_store(root)
-
-
-@store_app.command("shards")
-def store_shards(
-    shards: Annotated[str, typer.Argument(help="tokenize@fp or a directory")],
-    samples: Annotated[int, typer.Option(min=0, help="Decoded documents to print.")] = 3,
-    root: RootOption = Path("runs"),
-) -> None:
-    """Show counts, lengths and decoded samples of token shards."""
-    from flows.commands.store import show_shards
-
-    show_shards(shards, samples=samples, root=root)
-
-
-@store_app.command("sync")
-def store_sync(
-    root: RootOption = Path("runs"),
-    uri: Annotated[
-        str | None,
-        typer.Option(help="An MLflow tracking server; default: the store under the root."),
-    ] = None,
-) -> None:
-    """Send to MLflow what the journals hold and it lacks; rebuild a deleted or moved mlflow.db."""
-    from flows.commands.store import sync_store
-
-    sync_store(root, uri=uri)
-
-
-@registry_app.command("promote")
-def registry_promote(
-    name: Annotated[str, typer.Argument(help="The registered model.")],
-    version: Annotated[int, typer.Argument(min=1)],
-    root: RootOption = Path("runs"),
-) -> None:
-    """Make a version the champion by hand; the former one becomes `previous`."""
-    from flows.commands.registry import promote_version
-
-    promote_version(name, version, root=root)
-
-
-@registry_app.command("rollback")
-def registry_rollback(
-    name: Annotated[str, typer.Argument(help="The registered model.")],
-    root: RootOption = Path("runs"),
-) -> None:
-    """Give `champion` back to the version that had it before."""
-    from flows.commands.registry import rollback_version
-
-    rollback_version(name, root=root)
 
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C

@@ -1,4 +1,4 @@
-"""A user's own SFT rows: JSONL in one of four shapes, recognised by the first row's keys.
+"""A user's own SFT rows: JSONL or Parquet in one of four shapes, told by the first row's keys.
 
     pair      {"prompt", "answer"}                     also "group", "kind", "id"
     messages  {"messages": [{"role", "content"}]}
@@ -18,11 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.conversations.example import ROLES, Example, Message
 from pipeline.store.errors import DataError
 from pipeline.store.files import sha256_bytes
 
 MAX_LINE_BYTES = 8 << 20  # guess; the longest conversation in public SFT sets is below 1 MB
+PARQUET_ROWS = 1_000  # read at once
 SHAPES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     # name: (keys that must be there, keys that may be there)
     "pair": (frozenset({"prompt", "answer"}), frozenset({"open_book", "copy_baseline"})),
@@ -78,26 +82,29 @@ def detect_shape(row: Mapping[str, Any], *, where: str) -> str:
     return matches[0]
 
 
-def jsonl_file(path: str) -> Path:
+def data_file(path: str) -> Path:
     """The file a person names, `~` included; DataError if it is none."""
     file = Path(path).expanduser()
     if not file.is_file():
         problem = "is a directory" if file.is_dir() else "does not exist"
-        raise DataError(f"{path} {problem}; examples.source.paths must name JSONL files")
+        raise DataError(f"{path} {problem}; examples.source.paths must name JSONL or Parquet files")
     return file
 
 
-def read_jsonl(
+def read_rows(
     path: Path, *, limits: Limits, report: ReadReport, group_field: str | None = None
 ) -> Iterator[Example]:
-    """The usable examples of one `.jsonl` or `.jsonl.gz` file; `report` collects the rest."""
-    path = jsonl_file(str(path))
+    """The usable examples of one `.jsonl`, `.jsonl.gz` or `.parquet` file.
+
+    `report` collects the rest. A null in a Parquet column is a key that is not there.
+    """
+    path = data_file(str(path))
     shape: str | None = None
     name = path.name
-    for number, line in _lines(path):
+    for number, raw in _parquet_rows(path) if path.suffix == ".parquet" else _lines(path):
         where = f"{path}:{number}"
         try:
-            row = _parse(line)
+            row = raw if isinstance(raw, dict) else _parse(raw)
             if shape is None:
                 shape = report.shapes[name] = detect_shape(row, where=where)
             _check_keys(row, shape, group_field, where)
@@ -126,6 +133,21 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             raise DataError(
                 f"{path} is damaged after line {number} ({error}); fetch it again"
             ) from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Numbered rows, counted from 1, without their nulls; a batch in memory at a time."""
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, {key: value for key, value in row.items() if value is not None}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} is damaged after row {number} ({error}); fetch it again"
+        ) from error
 
 
 def _skip_line(handle: BinaryIO) -> None:

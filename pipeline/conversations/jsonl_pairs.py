@@ -1,4 +1,4 @@
-"""SFT pairs from a user's own JSONL files, split by group or by prompt."""
+"""SFT pairs from a user's own JSONL or Parquet files, split by group or by prompt."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.conversations.example import Example
-from pipeline.conversations.formats import Limits, ReadReport, jsonl_file, read_jsonl
+from pipeline.conversations.formats import Limits, ReadReport, data_file, read_rows
 from pipeline.conversations.splits import Pairs, unit_hash, without_repeats
 from pipeline.store.errors import DataError
 
@@ -16,9 +16,13 @@ class JsonlPairs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["jsonl"] = Field("jsonl", title="Kind", description="pairs from JSONL files")
+    kind: Literal["jsonl"] = Field(
+        "jsonl", title="Kind", description="pairs from JSONL or Parquet files"
+    )
     paths: tuple[str, ...] = Field(
-        title="Files", description=".jsonl or .jsonl.gz files, one example per line", min_length=1
+        title="Files",
+        description=".jsonl, .jsonl.gz or .parquet files, one example per row",
+        min_length=1,
     )
     group_field: str | None = Field(
         None,
@@ -71,6 +75,6 @@ def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pai
 
 def _all(config: JsonlPairs, limits: Limits, report: ReadReport) -> Iterator[Example]:
     for path in config.paths:
-        yield from read_jsonl(
-            jsonl_file(path), limits=limits, report=report, group_field=config.group_field
+        yield from read_rows(
+            data_file(path), limits=limits, report=report, group_field=config.group_field
         )

@@ -18,7 +18,13 @@ import pyarrow as pa
 
 from pipeline.conversations.example import Example, read_examples
 from pipeline.conversations.replay import Replay, replay_rows
-from pipeline.conversations.template import Segments, TextEncoder, pair_segments, segments
+from pipeline.conversations.template import (
+    Segments,
+    TextEncoder,
+    TurnChoice,
+    pair_segments,
+    segments,
+)
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.files import replacing
 
@@ -40,6 +46,7 @@ def write_rows(
     context_length: int,
     policy: Policy = "drop",
     pack: bool = True,
+    train_on: TurnChoice = "all",
     replay: Replay | None = None,
 ) -> dict[str, Any]:
     """Write the packed-rows file of `rows` (examples or a JSONL path) and return its counts.
@@ -54,7 +61,9 @@ def write_rows(
     examples = read_examples(rows) if isinstance(rows, Path) else iter(rows)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    fitted = list(_fitted(examples, tokenizer, capacity, policy, counts, dropped))
+    fitted = list(
+        _fitted(examples, tokenizer, _Fitting(capacity, policy, train_on), counts, dropped)
+    )
     if not fitted:
         raise DataError(
             f"none of {counts['seen']} examples can be trained on with {context_length=} "
@@ -105,18 +114,19 @@ class _Fit:
 def _fitted(
     examples: Iterator[Example],
     tokenizer: TextEncoder,
-    capacity: int,
-    policy: Policy,
+    fitting: "_Fitting",
     counts: Counter[str],
     dropped: Counter[str],
 ) -> Iterator[Segments]:
-    handle = _POLICIES.get(policy)
+    handle = _POLICIES.get(fitting.policy)
     if handle is None:
-        raise ConfigError(f"policy={policy!r} is unknown; use one of {', '.join(_POLICIES)}")
+        known = ", ".join(_POLICIES)
+        raise ConfigError(f"policy={fitting.policy!r} is unknown; use one of {known}")
     for example in examples:
         counts["seen"] += 1
-        item = segments(example, tokenizer)
-        fit = _Fit(item) if len(item.ids) <= capacity else handle(example, tokenizer, capacity)
+        item = segments(example, tokenizer, train_on=fitting.train_on)
+        fits = len(item.ids) <= fitting.capacity
+        fit = _Fit(item) if fits else handle(example, tokenizer, fitting)
         if fit.item is None:
             dropped[fit.reason] += 1
         elif not any(fit.item.trainable[1:]):  # the first token of a row is never a target
@@ -126,30 +136,40 @@ def _fitted(
             yield fit.item
 
 
-def _drop(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+@dataclass(frozen=True)
+class _Fitting:
+    """How many tokens fit, what happens to more, which turns are trained."""
+
+    capacity: int
+    policy: Policy
+    train_on: TurnChoice
+
+
+def _drop(example: Example, tokenizer: TextEncoder, fitting: _Fitting) -> _Fit:
     return _Fit(reason="too_long")
 
 
-def _refuse(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+def _refuse(example: Example, tokenizer: TextEncoder, fitting: _Fitting) -> _Fit:
     length = len(segments(example, tokenizer).ids)
     raise DataError(
         f"example {example.id or example.question[:60]!r} has {length} tokens, a row holds "
-        f"{capacity}; shorten it, raise context_length, or use policy=drop or truncate_prompt_left"
+        f"{fitting.capacity}; shorten it, raise context_length, or use "
+        "policy=drop or truncate_prompt_left"
     )
 
 
-def _truncate_left(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+def _truncate_left(example: Example, tokenizer: TextEncoder, fitting: _Fitting) -> _Fit:
     """Cut the beginning of the prompt, or the oldest turns; the answer stays whole."""
     if example.messages:
-        return _without_oldest_turns(example, tokenizer, capacity)
+        return _without_oldest_turns(example, tokenizer, fitting)
     prompt, answer = tokenizer.encode(example.prompt), tokenizer.encode(example.answer)
-    room = capacity - len(answer) - 2
+    room = fitting.capacity - len(answer) - 2
     if room < 0:
         return _Fit(reason="answer_too_long")
     return _Fit(pair_segments(prompt[len(prompt) - room :], answer, tokenizer), truncated=True)
 
 
-def _without_oldest_turns(example: Example, tokenizer: TextEncoder, capacity: int) -> _Fit:
+def _without_oldest_turns(example: Example, tokenizer: TextEncoder, fitting: _Fitting) -> _Fit:
     """System turns at the start stay; after them turns go until the rest begins with a user."""
     turns = list(example.messages)
     lead = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
@@ -157,13 +177,13 @@ def _without_oldest_turns(example: Example, tokenizer: TextEncoder, capacity: in
         if turns[start].role != "user":
             continue
         shorter = replace(example, messages=(*turns[:lead], *turns[start:]))
-        item = segments(shorter, tokenizer)
-        if len(item.ids) <= capacity:
+        item = segments(shorter, tokenizer, train_on=fitting.train_on)
+        if len(item.ids) <= fitting.capacity:
             return _Fit(item, truncated=True)
     return _Fit(reason="last_turn_too_long")
 
 
-_POLICIES: dict[str, Callable[[Example, TextEncoder, int], _Fit]] = {
+_POLICIES: dict[str, Callable[[Example, TextEncoder, _Fitting], _Fit]] = {
     "drop": _drop,
     "truncate_prompt_left": _truncate_left,
     "error": _refuse,

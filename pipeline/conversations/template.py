@@ -12,10 +12,13 @@ here looks for an id in the text: a bos or eos inside a prompt cannot move the b
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from pipeline.conversations.example import Example, Message
 from pipeline.store.errors import DataError
+
+TurnChoice = Literal["all", "last"]
+"""Which of the assistant's turns are trained."""
 
 
 class TextEncoder(Protocol):
@@ -56,10 +59,13 @@ class Segments(NamedTuple):
     trainable: list[int]
 
 
-def segments(example: Example, tokenizer: TextEncoder) -> Segments:
-    """The ids of an example with their marks, unpadded and uncut."""
+def segments(example: Example, tokenizer: TextEncoder, *, train_on: TurnChoice = "all") -> Segments:
+    """The ids of an example with their marks, unpadded and uncut.
+
+    `train_on` chooses among the assistant's turns of a conversation.
+    """
     if example.messages:
-        return chat_segments(example.messages, tokenizer)
+        return chat_segments(example.messages, tokenizer, train_on=train_on)
     return pair_segments(
         tokenizer.encode(example.prompt), tokenizer.encode(example.answer), tokenizer
     )
@@ -71,12 +77,16 @@ def pair_segments(prompt: Sequence[int], answer: Sequence[int], tokenizer: TextE
     return Segments(ids, [0] * (len(prompt) + 1) + [1] * (len(answer) + 1))
 
 
-def chat_segments(messages: Sequence[Message], tokenizer: TextEncoder) -> Segments:
+def chat_segments(
+    messages: Sequence[Message], tokenizer: TextEncoder, *, train_on: TurnChoice = "all"
+) -> Segments:
     """A conversation; the targets are the assistant's words and the token that ends its turn."""
     ids, trainable = [tokenizer.bos], [0]
-    for message in messages:
+    answers = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    trained = set(answers if train_on == "all" else answers[-1:])
+    for i, message in enumerate(messages):
         words = tokenizer.encode(message.content)
-        mark = int(message.role == "assistant")
+        mark = int(i in trained)
         ids += [_role_token(message.role, tokenizer), *words, tokenizer.end]
         trainable += [0, *[mark] * len(words), mark]
     return Segments(ids, trainable)

@@ -154,6 +154,7 @@ def _write_rows(
                 context_length=length,
                 policy=config.long_examples,
                 pack=config.packing,
+                train_on=config.train_on,
                 replay=replay if split == "train" else None,
             )
         except DataError as error:

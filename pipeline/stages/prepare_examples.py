@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.artifacts import CleanedCorpus, EvalSet, ExampleSet
 from pipeline.conversations.decontamination import without_held_out_text
 from pipeline.conversations.example import Example, write_examples
-from pipeline.conversations.formats import Limits, ReadReport, jsonl_file
+from pipeline.conversations.formats import Limits, ReadReport, data_file
 from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
 from pipeline.conversations.pydocs_pairs import DocObject, PydocsPairs, make_pairs
 from pipeline.conversations.splits import SPLITS, Pairs, distinct
@@ -75,7 +75,7 @@ def prepare_examples(
     if isinstance(config.source, JsonlPairs):
         # A file enters by its content; where it lies is not part of the identity.
         del identity["source"]["paths"]
-        inputs += [f"file@{sha256_file(jsonl_file(path))}" for path in config.source.paths]
+        inputs += [f"file@{sha256_file(data_file(path))}" for path in config.source.paths]
     key = artifact_key("examples", VERSION, identity, inputs)
     directory = root / "examples" / short(key.fingerprint)
 

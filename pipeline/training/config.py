@@ -12,6 +12,7 @@ from model.lora import LoraConfig
 from model.optim import AdamWConfig, AnyOptimizer
 from model.schedule import AnySchedule, CosineSchedule
 from model.settings import FORBID_EXTRA, check, setting
+from pipeline.tokens.batching import AnyBatching, CutWindows
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 _ROWS = "Rows of one optimiser step, over all devices."
@@ -110,6 +111,9 @@ class PretrainConfig:
     context_length: int = setting(256, "Positions per row.", ge=8, le=1 << 20)
     batch_rows: int = setting(16, _ROWS, ge=1, le=1 << 20)
     micro_batch_rows: int | None = setting(None, _MICRO, ge=1)
+    batching: AnyBatching = setting(
+        CutWindows(), "How documents become rows, and sources by weight.", discriminator="kind"
+    )
     horizon: Tokens | Steps = setting(Tokens(2_000_000), "{tokens: n} or {steps: n}.")
     optimizer: AnyOptimizer = setting(AdamWConfig(), "Optimiser.", discriminator="kind")
     schedule: AnySchedule = setting(
@@ -144,6 +148,9 @@ class FinetuneConfig:
     )
     long_examples: Literal["drop", "truncate_prompt_left", "error"] = setting(
         "drop", "What happens to an example longer than the context."
+    )
+    train_on: Literal["all", "last"] = setting(
+        "all", "Which turns of the assistant are trained in a conversation."
     )
     packing: bool = setting(True, "Several examples per row, isolated from each other.")
     batch_rows: int = setting(16, _ROWS, ge=1, le=1 << 20)

@@ -10,8 +10,8 @@ from pipeline.conversations.formats import (
     MAX_LINE_BYTES,
     Limits,
     ReadReport,
-    jsonl_file,
-    read_jsonl,
+    data_file,
+    read_rows,
 )
 from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
 from pipeline.store.errors import DataError
@@ -22,7 +22,7 @@ GOOD = {"prompt": "p", "answer": "a"}
 
 def read(path, **options):
     report = ReadReport()
-    return list(read_jsonl(path, limits=LIMITS, report=report, **options)), report
+    return list(read_rows(path, limits=LIMITS, report=report, **options)), report
 
 
 def written(path, rows):
@@ -150,9 +150,9 @@ def test_a_gzip_damaged_inside_is_named(tmp_path):
 def test_a_directory_is_no_file_and_tilde_is_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     written(tmp_path / "p.jsonl", [GOOD])
-    assert jsonl_file("~/p.jsonl") == tmp_path / "p.jsonl"
+    assert data_file("~/p.jsonl") == tmp_path / "p.jsonl"
     with pytest.raises(DataError, match="is a directory"):
-        jsonl_file("~")
+        data_file("~")
 
 
 def test_a_missing_file_is_named(tmp_path):

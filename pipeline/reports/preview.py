@@ -1,0 +1,99 @@
+"""Fine-tuning examples with their trained tokens marked: what a person looks at before training.
+
+prompt prompt <|bos|> [answer answer <|eos|>]     [...] is trained, the rest is only read
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from rich.text import Text
+
+from pipeline.conversations.example import Example
+from pipeline.conversations.template import TurnChoice, segments
+from pipeline.tokens.tokenizer import Tokenizer
+
+MAX_RUN_CHARS = 2_000  # of one run of tokens; the middle of a longer one is left out
+ELLIPSIS = " […] "
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring tokens of one kind, as text."""
+
+    text: str
+    trained: bool
+    special: bool
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One example as it will be trained."""
+
+    id: str
+    kind: str
+    runs: tuple[Run, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the example."""
+        return sum(run.num_tokens for run in self.runs)
+
+    @property
+    def num_trained(self) -> int:
+        """Tokens that are targets."""
+        return sum(run.num_tokens for run in self.runs if run.trained)
+
+
+def preview(example: Example, tokenizer: Tokenizer, *, train_on: TurnChoice = "all") -> Preview:
+    """The example's tokens, grouped by whether they are trained and whether they are special."""
+    item = segments(example, tokenizer, train_on=train_on)
+    special = set(tokenizer.specials.values())
+    runs: list[Run] = []
+    start = 0
+    marks = [(bool(t), i in special) for i, t in zip(item.ids, item.trainable, strict=True)]
+    for stop in range(1, len(marks) + 1):
+        if stop == len(marks) or marks[stop] != marks[start]:
+            trained, is_special = marks[start]
+            text = _shortened(tokenizer.decode(item.ids[start:stop]))
+            runs.append(Run(text, trained, is_special, stop - start))
+            start = stop
+    return Preview(example.id, example.kind, tuple(runs))
+
+
+def previews(
+    examples: Iterable[Example], tokenizer: Tokenizer, *, train_on: TurnChoice = "all"
+) -> list[Preview]:
+    """The previews of several examples."""
+    return [preview(example, tokenizer, train_on=train_on) for example in examples]
+
+
+def preview_text(shown: Preview) -> Text:
+    """For a terminal: trained tokens on green, special tokens dim."""
+    text = Text()
+    text.append(f"{shown.id} ({shown.kind}) ", style="bold")
+    text.append(f"{shown.num_trained} of {shown.num_tokens} tokens are trained\n", style="dim")
+    for run in shown.runs:
+        style = "black on green" if run.trained else ""
+        if run.special:
+            style = "black on dark_green" if run.trained else "dim"
+        text.append(run.text, style=style or None)
+    return text
+
+
+def preview_html(shown: Preview) -> str:
+    """A paragraph of HTML; trained tokens are `<mark>`, everything is escaped."""
+    pieces = []
+    for run in shown.runs:
+        text = escape(run.text)
+        text = f'<span class="special">{text}</span>' if run.special else text
+        pieces.append(f"<mark>{text}</mark>" if run.trained else text)
+    return "".join(pieces)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MAX_RUN_CHARS:
+        return text
+    half = MAX_RUN_CHARS // 2
+    return text[:half] + ELLIPSIS + text[-half:]

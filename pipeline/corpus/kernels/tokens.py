@@ -10,6 +10,9 @@ then judges by it. Everything but the spans is computed from the text.
 Legend: N documents, W tokens.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -71,12 +74,32 @@ class TokenTable:
         return self._facts[2]
 
 
+def own_tokens(batch: TextBatch) -> TokenTable:
+    """What our own rules make of a batch; computed anew at each call."""
+    starts, ends, bounds = split_tokens(batch.data, batch.offsets)
+    return TokenTable(readonly(batch.data), starts, ends, bounds)
+
+
+_TOKENISE: ContextVar[Callable[[TextBatch], TokenTable]] = ContextVar(
+    "tokenise", default=own_tokens
+)
+
+
+@contextmanager
+def words_by(tokenise: Callable[[TextBatch], TokenTable]) -> Iterator[None]:
+    """Inside, `tokens_of` divides batches by `tokenise`, rewritten ones too."""
+    token = _TOKENISE.set(tokenise)
+    try:
+        yield
+    finally:
+        _TOKENISE.reset(token)
+
+
 def tokens_of(batch: TextBatch) -> TokenTable:
     """The batch's tokens: planted ones, else our own; computed once and shared by all filters."""
     cache = batch.__dict__
     if _CACHED not in cache:
-        starts, ends, bounds = split_tokens(batch.data, batch.offsets)
-        cache[_CACHED] = TokenTable(readonly(batch.data), starts, ends, bounds)
+        cache[_CACHED] = _TOKENISE.get()(batch)
     table: TokenTable = cache[_CACHED]
     return table
 

@@ -19,7 +19,8 @@ from pipeline.conversations.formats import Limits, ReadReport, data_file
 from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
 from pipeline.conversations.pydocs_pairs import DocObject, PydocsPairs, make_pairs
 from pipeline.conversations.splits import SPLITS, Pairs, distinct
-from pipeline.corpus.cleaned import kept_parts, read_kept
+from pipeline.conversations.text_pairs import TextPairs, pairs_from_text
+from pipeline.corpus.cleaned import iter_documents, kept_parts, read_kept
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ArtifactError, DataError
 from pipeline.store.files import replacing, sha256_file
@@ -36,10 +37,10 @@ class ExamplesConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Annotated[PydocsPairs | JsonlPairs, Field(discriminator="kind")] = Field(
+    source: Annotated[PydocsPairs | JsonlPairs | TextPairs, Field(discriminator="kind")] = Field(
         PydocsPairs(),
         title="Source",
-        description="made from Python documentation, or your own files",
+        description="made from Python documentation or from the corpus's text, or your own files",
     )
     max_prompt_bytes: int = Field(
         8_192,
@@ -84,6 +85,13 @@ def prepare_examples(
         report = ReadReport()
         if isinstance(config.source, JsonlPairs):
             pairs, report = pairs_from_jsonl(config.source, limits, config.seed)
+        elif isinstance(config.source, TextPairs):
+            kept = ((d.doc_id, d.text) for d in iter_documents(corpus))
+            ids, texts = _held_out(eval_set, "doc_id"), _held_out(eval_set, "text")
+            pairs = pairs_from_text(
+                kept, zip(ids, texts, strict=True),
+                config=config.source, limits=limits, seed=config.seed,
+            )  # fmt: skip
         else:
             pairs = _pydocs(config.source, eval_set, corpus, limits, config.seed, root)
         pairs = without_held_out_text(pairs, _held_out(eval_set, "text"))

@@ -13,6 +13,9 @@ from pipeline.store.building import artifact_key, build
 from pipeline.store.errors import ConfigError
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
+from pipeline.tokens.batches import WindowBatches
+from pipeline.tokens.batching import CutWindows
+from pipeline.tokens.documents import DocumentRows
 from pipeline.tokens.shards import shard_paths
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.build import train_artifact
@@ -40,6 +43,8 @@ def pretrain(
     _check_shards(config, shards, vocabulary)
     start = resolve_start(config, vocab_size=vocabulary.vocab_size, root=root)
     settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
+    if config.batching == CutWindows():
+        del settings["batching"]  # so that runs from before there was a choice keep their identity
     inputs = [shards.key, tokenizer.key, *start.inputs]
     dtype = resolve_dtype(
         config.dtype,
@@ -87,15 +92,42 @@ def _check_shards(config: PretrainConfig, shards: TokenShards, vocabulary: Token
 
 def _epoch_facts(job: TrainingJob, shards: TokenShards, runtime: Runtime) -> dict[str, Any]:
     """How often the text is repeated, with a warning where repeating stops paying."""
-    epochs = job.steps * job.tokens_per_step / shards.num_tokens
-    if epochs > MAX_EPOCHS:
-        message = (
-            f"pretrain.horizon repeats {shards.num_tokens} training tokens {epochs:.1f} times; "
-            f"beyond {MAX_EPOCHS} epochs repeated text teaches little (Muennighoff et al. 2023): "
-            "add text, or shorten the horizon"
-        )
-        runtime.progress.event("warning", {"message": message})
-    return {"epochs": epochs}
+    facts: dict[str, Any] = {"epochs": job.steps * job.tokens_per_step / shards.num_tokens}
+    of_sources = {"": facts["epochs"]}
+    if job.batching != CutWindows():
+        facts, of_sources = _counted_epochs(job)
+    for source, epochs in of_sources.items():
+        if epochs > MAX_EPOCHS:
+            what = f"the source {source}" if source else f"{shards.num_tokens} training tokens"
+            message = (
+                f"pretrain.horizon repeats {what} {epochs:.1f} times; "
+                f"beyond {MAX_EPOCHS} epochs repeated text teaches little (Muennighoff et al. "
+                "2023): add text, or shorten the horizon"
+            )
+            runtime.progress.event("warning", {"message": message})
+    return facts
+
+
+def _counted_epochs(job: TrainingJob) -> tuple[dict[str, Any], dict[str, float]]:
+    """Epochs counted in rows, where padding or shares make the count of tokens mean nothing."""
+    batches = WindowBatches(
+        [Path(path) for path in job.train_paths],
+        context_length=job.context_length,
+        rows=job.batch_rows,
+        seed=job.seed,
+        batching=job.batching,
+        verify="none",
+    )
+    by_source = batches.epochs(job.steps)
+    facts: dict[str, Any] = {
+        "rows": batches.num_samples,
+        "epochs": job.steps * job.batch_rows / batches.num_samples,
+    }
+    if job.batching.mixture is not None:
+        facts["epochs_by_source"] = by_source
+    if isinstance(batches.samples, DocumentRows):
+        facts["padding"] = batches.samples.padding
+    return facts, by_source
 
 
 def _job(
@@ -114,6 +146,7 @@ def _job(
         digest="",
         tokenizer=str(tokenizer.path),
         data="windows",
+        batching=config.batching,
         train_paths=tuple(map(str, shard_paths(shards, "train"))),
         validation_paths=tuple(map(str, validation)),
         model=start.model,

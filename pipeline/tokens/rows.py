@@ -50,7 +50,9 @@ class PackedFile:
                 f"raise it to {longest} or pack the examples again"
             )
         self.num_samples = table.num_rows
-        self.fingerprint = f"{sha256_file(path)} rows of {self.context_length}"
+        self.sha256 = sha256_file(path)
+        named = (reader.schema.metadata or {}).get(b"tokenizer_sha256", b"")
+        self.tokenizer_sha256 = named.decode()
 
     def fill(self, ids: npt.NDArray[np.int64], into: Buffers) -> None:
         """Write row ids[i] into row i; rows beyond len(ids) become padding."""

@@ -246,3 +246,13 @@ class Shards:
         """Tokens of each document in order, bos and eos included, (num_documents,)."""
         lengths = [np.diff(self._batch(i).offsets) for i in range(len(self._places))]
         return np.concatenate([np.empty(0, np.int64), *lengths]).astype(np.int64)
+
+    def document_sources(self) -> tuple[npt.NDArray[np.int64], list[str]]:
+        """The source of each document as a number, (num_documents,), and the names by number."""
+        numbers: dict[str, int] = {}
+        codes = [np.empty(0, np.int64)]
+        for i in range(len(self._places)):
+            column = self._batch(i).table.column("source").dictionary_encode()
+            known = [numbers.setdefault(n, len(numbers)) for n in column.dictionary.to_pylist()]
+            codes.append(np.array(known, np.int64)[column.indices.to_numpy()])
+        return np.concatenate(codes), list(numbers)

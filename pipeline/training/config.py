@@ -165,6 +165,12 @@ class FinetuneConfig:
         CosineSchedule(), "Course of the learning rate.", discriminator="kind"
     )
     grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
+    most_diverse: int | None = setting(
+        None,
+        "Train on the k examples that cover most (k-centre greedy on the base model's embeddings "
+        "of the prompts); null: on all.",
+        ge=1,
+    )
     replay: float = setting(
         0.0,
         "Share of the trained tokens that is pretraining text again, against forgetting; 0: none.",

@@ -16,6 +16,7 @@ import torch
 from model.batch import Batch
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.batches import Batches, PackedRows, WindowBatches
+from pipeline.tokens.batching import for_validation
 from pipeline.tokens.prefetch import Prefetched
 from pipeline.training.devices import World
 from pipeline.training.job import TrainingJob
@@ -34,8 +35,14 @@ def open_source(
     """The batches of `paths`, `rows` at a time; DataError when there is not one row."""
     files = [Path(path) for path in paths]
     if job.data == "windows":
+        batching = job.batching if tail == "drop" else for_validation(job.batching)
         return WindowBatches(
-            files, context_length=job.context_length, rows=rows, seed=seed, tail=tail
+            files,
+            context_length=job.context_length,
+            rows=rows,
+            seed=seed,
+            batching=batching,
+            tail=tail,
         )
     if len(files) != 1:
         raise DataError(f"prepared rows come in one file, found {len(files)}; run the stage again")

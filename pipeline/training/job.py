@@ -15,6 +15,7 @@ from model.schedule import AnySchedule
 from model.settings import FORBID_EXTRA, check, settings_from_dict, settings_to_dict
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_json
+from pipeline.tokens.batching import AnyBatching, CutWindows
 from pipeline.training.devices import ResolvedDtype
 
 
@@ -29,7 +30,7 @@ class TrainingJob:
     tokenizer: str
     """Directory of the tokenizer artifact, for samples."""
     data: Literal["windows", "rows"]
-    """Fixed windows over a token stream, or prepared rows with their own masks (fine-tuning)."""
+    """Rows over token shards as `batching` says, or prepared ones with masks (fine-tuning)."""
     train_paths: tuple[str, ...]
     validation_paths: tuple[str, ...]
     """Empty: no validation."""
@@ -57,6 +58,7 @@ class TrainingJob:
     """Prompts are questions: a bos opens the answer, as in the fine-tuning rows."""
     lora: LoraConfig | None = None
     embedding_noise: float = 0.0
+    batching: AnyBatching = CutWindows()
     device: str = "cpu"
     compile: bool = False
     threads: int | None = None

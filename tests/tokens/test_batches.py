@@ -138,7 +138,7 @@ def test_prefetched_batches_are_the_same_and_not_consumed(paths):
 
 def test_an_error_in_the_prefetching_thread_is_raised_to_the_reader(paths):
     source = WindowBatches(paths, context_length=20, rows=4)
-    source.samples.shards.num_tokens = 5
+    source.shards.num_tokens = 5
     with Prefetched(source) as ahead, pytest.raises(ConfigError, match="outside 0 to 5"):
         next(ahead)
 
@@ -169,15 +169,6 @@ def test_impossible_layouts_are_refused(paths):
         WindowBatches(paths, context_length=8, rows=6, world=4)
     with pytest.raises(ConfigError, match="rank=2"):
         WindowBatches(paths, context_length=8, rows=4, rank=2, world=2)
-
-
-def test_fingerprint_names_the_sequence(paths):
-    def name(**changes):
-        settings = {"context_length": 16, "rows": 4, "seed": 0} | changes
-        return WindowBatches(paths, **settings).fingerprint
-
-    assert name() == name()
-    assert len({name(), name(seed=1), name(rows=8), name(context_length=17)}) == 4
 
 
 def packed(path, count, width=9):

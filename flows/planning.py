@@ -67,7 +67,7 @@ def input_bytes(config: RunConfig, root: Path) -> tuple[float, float]:
             continue  # the run itself will say what is wrong, with the remedy
         for unit in units:
             for file in unit.files:
-                size = Path(file.path).stat().st_size
+                size = file.known_bytes
                 share = TEXT_SHARE.get(source.kind, TEXT_SHARE.get(Path(file.path).suffix, 1.0))
                 read += size
                 text += size * share

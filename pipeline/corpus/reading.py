@@ -4,25 +4,26 @@ sources -> units -> (content hash + settings) -> root/parts/read/<fp12>/
                                                     documents.arrow, quarantine.jsonl, objects.arrow
 """
 
-import os
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.corpus.sources import AnySource
+from pipeline.corpus.sources.corpus_ids import check_corpus_ids
+from pipeline.corpus.sources.inputs import InputUnit
+from pipeline.corpus.sources.jobs import ReadJob, jobs_of, stamp_of
 from pipeline.corpus.sources.part import PartWriter
-from pipeline.corpus.sources.stat_cache import StatCache
-from pipeline.corpus.sources.unit import InputUnit
-from pipeline.store.building import ArtifactKey, Outcome, artifact_key, build
+from pipeline.store.building import Outcome, build
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.executor import run_jobs
-from pipeline.store.fingerprint import digest, short
-from pipeline.store.manifest import VerifyMode, is_finished, read_manifest
+from pipeline.store.manifest import is_finished, read_manifest
 from pipeline.store.runtime import Runtime
 
-STAGE = "read"
-STAGE_VERSION = 1
+ATTEMPTS = 3  # at reading files that change meanwhile; the last one quarantines them
 
 
 @dataclass(frozen=True)
@@ -51,97 +52,115 @@ class RawPart:
         return path if path.is_file() else None
 
 
-@dataclass(frozen=True)
-class ReadJob:
-    """What a worker needs to build one part."""
-
-    source: AnySource
-    unit: InputUnit
-    key: ArtifactKey
-    stamps: tuple[tuple[int, int], ...]
-    """(size, mtime_ns) of the files when they were hashed."""
-    root: Path
-    verify: VerifyMode
-    lock_wait_seconds: float
-
-    @property
-    def directory(self) -> Path:
-        """Where the part lies."""
-        return self.root / "parts" / STAGE / short(self.key.fingerprint)
-
-
 def read_sources(sources: Sequence[AnySource], *, root: Path, runtime: Runtime) -> list[RawPart]:
     """The parts of all sources, in order; only what changed since the last call is parsed.
 
-    Raises DataError for missing input, for a source with no document at all, and for one with more
-    than `max_bad_fraction` bad records; ConfigError for two sources of one name.
+    Raises DataError for missing input, for a source with no document at all, for one with more
+    than `max_bad_fraction` bad records, and for an id that is not as unique as its source says;
+    ConfigError for two sources of one name.
     """
     _check_names(sources)
-    jobs = [job for source in sources for job in _jobs(source, root=root, runtime=runtime)]
+    unsteady: frozenset[str] = frozenset()
+    num_parsed = 0
+    for attempt in range(ATTEMPTS):
+        jobs = [
+            job
+            for source in sources
+            for job in jobs_of(source, root=root, runtime=runtime, unsteady=unsteady)
+        ]
+        parsed, changed = _parse_missing(jobs, root=root, runtime=runtime)
+        num_parsed += parsed
+        if not changed:
+            break
+        if attempt == ATTEMPTS - 2:
+            unsteady = frozenset(changed)
+    else:
+        raise DataError(f"{changed[0]} changed while it was being read; run again when it rests")
+    parts = [RawPart(job.directory, job.key.fingerprint, job.source.name) for job in jobs]
+    for source in sources:
+        _check_source(source, [part for part in parts if part.source == source.name], runtime)
+    check_corpus_ids(sources, parts, root=root)
+    runtime.progress.event("read", {"parts": len(parts), "parsed": num_parsed})
+    return parts
+
+
+def _parse_missing(
+    jobs: Sequence[ReadJob], *, root: Path, runtime: Runtime
+) -> tuple[int, list[str]]:
+    """(parts parsed, paths of files that changed meanwhile); the other parts are verified."""
     missing = [job for job in jobs if not is_finished(job.directory)]
     if missing and not runtime.may_build:
         one = missing[0]
         build(one.key, one.directory, partial(_parse, one), root=root, runtime=runtime)  # NotBuilt
     # Two units of the same content are one part; large ones first, so that no worker ends late.
     distinct = list({job.key.fingerprint: job for job in missing}.values())
-    distinct.sort(key=lambda job: -sum(size for size, _ in job.stamps))
+    distinct.sort(key=lambda job: -job.num_bytes)
+    changed: list[str] = []
     if distinct:
         reused = len(jobs) - len(missing)
         done = partial(_advance, runtime, reused, len(distinct) + reused)
-        run_jobs(runtime, read_part, distinct, done=done)
-    finished = {job.key.fingerprint for job in distinct}
+        for paths in run_jobs(runtime, read_part, distinct, done=done):
+            changed += paths
+    if changed:
+        return len(distinct), sorted(set(changed))
+    fresh = {job.key.fingerprint for job in distinct}
     for job in jobs:
-        if job.key.fingerprint not in finished:
+        if job.key.fingerprint not in fresh:
             build(
                 job.key, job.directory, partial(_parse, job), root=root, runtime=runtime, quiet=True
             )
-    parts = [RawPart(job.directory, job.key.fingerprint, job.source.name) for job in jobs]
-    for source in sources:
-        _check_source(source, [part for part in parts if part.source == source.name], runtime)
-    runtime.progress.event("read", {"parts": len(parts), "parsed": len(distinct)})
-    return parts
+    return len(distinct), []
 
 
-def read_part(job: ReadJob) -> None:
-    """Build one part; runs in a worker process."""
+def read_part(job: ReadJob) -> list[str]:
+    """Build one part; runs in a worker process. Returns the files that changed meanwhile."""
     runtime = Runtime(verify=job.verify, lock_wait_seconds=job.lock_wait_seconds)
     work = partial(_parse, job)
-    build(job.key, job.directory, work, root=job.root, runtime=runtime, quiet=True)
+    try:
+        build(job.key, job.directory, work, root=job.root, runtime=runtime, quiet=True)
+    except _Changed as error:
+        return error.paths
+    return []
+
+
+class _Changed(Exception):
+    """Files are not what they were when they were hashed."""
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(", ".join(paths))
+        self.paths = paths
 
 
 def _parse(job: ReadJob, directory: Path) -> Outcome:
+    usable = tuple(file for file in job.unit.files if file.name not in job.troubles)
     with PartWriter(directory, source=job.source.name) as writer:
-        job.source.parse(job.unit, writer)
+        for name, trouble in job.troubles.items():
+            writer.quarantine(name, "file", trouble.reason, trouble.detail)
+        if usable:
+            try:
+                job.source.parse(InputUnit(job.unit.name, usable), writer)
+            except OSError as error:
+                if changed := _changed(job):
+                    raise _Changed(changed) from error
+                raise
         facts = writer.facts()
-    for file, stamp in zip(job.unit.files, job.stamps, strict=True):
-        if _stamp(file.path) != stamp:
-            raise DataError(f"{file.path} changed while it was being read; run again when it rests")
+    if changed := _changed(job):
+        raise _Changed(changed)
     return Outcome(facts=facts)
 
 
-def _jobs(source: AnySource, *, root: Path, runtime: Runtime) -> list[ReadJob]:
-    units = source.units(root)
-    cache = StatCache(root / "resolved" / f"stat-{short(digest([source.kind, source.name]))}.json")
-    jobs = []
-    for unit in units:
-        stamps = tuple(_stamp(file.path) for file in unit.files)
-        hashes = cache.sha256([file.path for file in unit.files])
-        content = digest([[f.name, h] for f, h in zip(unit.files, hashes, strict=True)])
-        config = {"source": source.identity(), "unit": unit.name}
-        key = artifact_key(STAGE, STAGE_VERSION, config, [f"files@{content}"])
-        jobs.append(
-            ReadJob(source, unit, key, stamps, root, runtime.verify, runtime.lock_wait_seconds)
-        )
-    cache.save()
-    return jobs
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    return status.st_size, status.st_mtime_ns
+def _changed(job: ReadJob) -> list[str]:
+    changed = []
+    for file, stamp in zip(job.unit.files, job.stamps, strict=True):
+        if file.name in job.troubles:
+            continue
+        try:
+            same = stamp_of(file) == stamp
+        except OSError:
+            same = False
+        if not same:
+            changed.append(file.path)
+    return changed
 
 
 def _advance(runtime: Runtime, reused: int, total: int, done: int, _of: int) -> None:
@@ -159,20 +178,23 @@ def _check_names(sources: Sequence[AnySource]) -> None:
 
 def _check_source(source: AnySource, parts: Sequence[RawPart], runtime: Runtime) -> None:
     """Refuse a source that is empty or mostly bad; report what was quarantined."""
-    facts = {part: read_manifest(part.path).facts for part in parts}
+    facts: dict[RawPart, dict[str, Any]] = {p: dict(read_manifest(p.path).facts) for p in parts}
     documents = sum(int(fact["documents"]) for fact in facts.values())
     bad = sum(int(fact["quarantined"]) for fact in facts.values())
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for fact in facts.values():
-        for reason, count in fact["quarantine_reasons"].items():
-            reasons[reason] = reasons.get(reason, 0) + int(count)
+        reasons.update(fact["quarantine_reasons"])
+        skipped.update(fact["skipped"])
     worst = max(parts, key=lambda part: int(facts[part]["quarantined"]))
     where = f"see {worst.quarantine_path}" if bad else "nothing was quarantined"
-    told = "".join(f", {reason} {count}" for reason, count in sorted(reasons.items()))
+    told = _told(reasons)
     if documents == 0:
+        left_out = f"; left out{_told(skipped)[1:]}" if skipped else ""
+        left_out += _first_fault(worst)
         raise DataError(
-            f"source {source.name!r} holds no usable document ({bad} bad records{told}; {where}); "
-            "check its paths and fields"
+            f"source {source.name!r} holds no usable document ({bad} bad records{told}; {where}"
+            f"{left_out}); check its paths and fields"
         )
     fraction = bad / (bad + documents)
     if fraction > source.max_bad_fraction:
@@ -184,3 +206,16 @@ def _check_source(source: AnySource, parts: Sequence[RawPart], runtime: Runtime)
     if bad:
         message = f"source {source.name!r}: {bad} bad records are in quarantine{told}; {where}"
         runtime.progress.event("warning", {"source": source.name, "message": message})
+
+
+def _first_fault(part: RawPart) -> str:
+    with open(part.quarantine_path, encoding="utf-8") as lines:
+        line = lines.readline()
+    if not line:
+        return ""
+    fault = json.loads(line)
+    return f"; the first: {fault['file']}, {fault['position']}: {fault['detail'][:200]}"
+
+
+def _told(counts: Counter[str]) -> str:
+    return "".join(f", {reason} {count}" for reason, count in sorted(counts.items()))

@@ -99,7 +99,7 @@ def clean(tmp_path: Path) -> Cleaner:
     ) -> CleanedCorpus:
         files = [files] if isinstance(files, dict) else list(files)
         paths = [write_jsonl(tmp_path / f"in/f{i}.jsonl", texts) for i, texts in enumerate(files)]
-        source = JsonlSource(name="test", paths=tuple(map(str, paths)))
+        source = JsonlSource(name="test", paths=tuple(map(str, paths)), ids="corpus")
         held_out = {"held": made_up(999_983)} if held_out is None else held_out
         eval_set = hold_out(root, held_out, name=f"held-{digest(held_out)[:12]}")
         settings = CleanConfig(sources=(source,), **config)

@@ -102,7 +102,7 @@ def hook(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(hook)
-config = CleanConfig(sources=(JsonlSource(name="test", paths=tuple(files)),))
+config = CleanConfig(sources=(JsonlSource(name="test", paths=tuple(files), ids="corpus"),))
 clean_corpus(config, EvalSet.open(eval_set), root=root, runtime=Runtime())
 """
 

@@ -162,4 +162,4 @@ def test_unusable_names_and_bounds_are_refused():
         EvalSetConfig(min_document_bytes=9, max_document_bytes=5)
 
 
-GOLDEN = "766648968696e4a50d697e307b23152487bee0564afde95faae75fb7983ff464"
+GOLDEN = "fc3581d53282de0a379a9b4631838a823bba98d38ca6cad30cf183e0b372268f"

@@ -27,7 +27,7 @@ def test_saved_dataset_is_read_from_its_arrow_files(tmp_path, read):
     rows(10).save_to_disk(tmp_path / "saved", num_shards=2)
     result = read(source(dataset=str(tmp_path / "saved")))
     assert len(result.parts) == 2
-    assert result.documents == {f"d{i}": f"text {i}" for i in range(10)}
+    assert result.documents == {f"hf/train-0000{i // 5}/d{i}": f"text {i}" for i in range(10)}
 
 
 def test_saved_splits_are_chosen_by_name(tmp_path, read):
@@ -82,7 +82,11 @@ def test_hub_answer_is_resolved_once(tmp_path, read, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     first = read(source(dataset="owner/data", revision="main"))
     second = read(source(dataset="owner/data", revision="main"))
-    assert first.documents == second.documents == {f"d{i}": f"text {i}" for i in range(3)}
+    assert (
+        first.documents
+        == second.documents
+        == {f"hf/train-00000/d{i}": f"text {i}" for i in range(3)}
+    )
     assert calls == [("owner/data", "main")]
 
 

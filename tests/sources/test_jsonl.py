@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.corpus.document import iter_batches
+from pipeline.corpus.sources.inputs import InputFile, InputUnit
 from pipeline.corpus.sources.jsonl import JsonlSource
 from pipeline.corpus.sources.part import PartWriter
-from pipeline.corpus.sources.unit import InputFile, InputUnit
 from pipeline.store.errors import DataError
 
 GOOD = b'{"id": "a", "text": "alpha"}\n'
@@ -28,19 +28,19 @@ def write(tmp_path, *lines: bytes, name="x.jsonl"):
 def test_rows_become_documents_with_their_ids(tmp_path, read):
     path = write(tmp_path, b'{"id": "a", "text": "alpha"}', b'{"id": 7, "text": "beta"}')
     result = read(source(path))
-    assert result.documents == {"a": "alpha", "7": "beta"}
+    assert result.documents == {"web/x/a": "alpha", "web/x/7": "beta"}
     assert result.parts[0].source == "web"
 
 
 def test_missing_ids_are_the_file_stem_and_row(tmp_path, read):
     path = write(tmp_path, b'{"text": "a"}', b"", b'{"text": "b", "id": null}')
-    assert list(read(source(path)).documents) == ["x/0", "x/2"]
+    assert list(read(source(path)).documents) == ["web/x/0", "web/x/2"]
 
 
 def test_repeated_ids_are_made_unique_and_counted(tmp_path, read):
     rows = [b'{"id": "a", "text": "1"}', b'{"id": "a", "text": "2"}', b'{"id": "a#2", "text": "3"}']
     result = read(source(write(tmp_path, *rows)))
-    assert result.documents == {"a": "1", "a#2": "2", "a#2#2": "3"}
+    assert result.documents == {"web/x/a": "1", "web/x/a#2": "2", "web/x/a#2#2": "3"}
     assert result.facts[0]["duplicate_ids"] == 2
 
 
@@ -53,7 +53,7 @@ def test_unusable_ids_are_replaced_and_counted(tmp_path, read):
         b'{"id": true, "text": "d"}',
     ]
     result = read(source(write(tmp_path, *rows)))
-    assert list(result.documents) == ["x/0", "x/1", "x/2", "x/3"]
+    assert list(result.documents) == ["web/x/0", "web/x/1", "web/x/2", "web/x/3"]
     assert result.facts[0]["replaced_ids"] == 4
 
 
@@ -62,8 +62,10 @@ def test_fields_are_mapped_and_metadata_kept(tmp_path, read):
     result = read(
         source(path, text_field="content", id_field="url", metadata_fields=("n", "absent"))
     )
-    assert result.documents == {"u": "c"}
-    assert result.metadata == {"u": {"n": {"deep": [1]}}}
+    assert result.documents == {"web/x/u": "c"}
+    assert result.metadata == {
+        "web/x/u": {"n": {"deep": [1]}, "url": "u", "file": "x.jsonl", "row": 0}
+    }
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
@@ -72,7 +74,7 @@ def test_compression_does_not_change_documents(tmp_path, read, suffix):
     packed = {"": data, ".gz": gzip.compress(data), ".zst": zstandard.compress(data)}[suffix]
     (tmp_path / f"x.jsonl{suffix}").write_bytes(packed)
     result = read(source(tmp_path / f"x.jsonl{suffix}"))
-    assert result.documents == {f"x/{i}": f"text {i}" for i in range(3000)}
+    assert result.documents == {f"web/x/{i}": f"text {i}" for i in range(3000)}
 
 
 def test_batches_hold_at_most_a_thousand_documents(tmp_path, read):
@@ -103,7 +105,7 @@ def test_batches_hold_at_most_a_thousand_documents(tmp_path, read):
 def test_bad_line_is_quarantined_and_its_neighbours_kept(tmp_path, read, line, reason):
     path = write(tmp_path, b'{"id": "a", "text": "alpha"}', line, b'{"id": "b", "text": "beta"}')
     result = read(source(path))
-    assert result.documents == {"a": "alpha", "b": "beta"}
+    assert result.documents == {"web/x/a": "alpha", "web/x/b": "beta"}
     assert result.reasons == [reason]
     assert result.quarantine[0]["file"] == "x.jsonl"
     assert result.quarantine[0]["position"] == "line 2 (byte 29)"
@@ -124,7 +126,7 @@ def test_text_that_quotes_the_key_is_no_fault(tmp_path, read):
 def test_lone_surrogates_are_repaired_and_counted(tmp_path, read):
     path = write(tmp_path, rb'{"text": "a\ud800b \ud83d\ude00"}')
     result = read(source(path))
-    assert result.documents == {"x/0": "a\ufffdb \U0001f600"}
+    assert result.documents == {"web/x/0": "a\ufffdb \U0001f600"}
     assert result.facts[0]["repaired_surrogates"] == 1
 
 
@@ -152,19 +154,19 @@ def test_same_stem_in_two_folders_gives_distinct_ids(tmp_path, read):
     for folder in ("a", "b"):
         (tmp_path / "in" / folder).mkdir(parents=True)
         write(tmp_path / "in" / folder, b'{"text": "t"}')
-    assert list(read(source(tmp_path / "in")).documents) == ["a/x/0", "b/x/0"]
+    assert list(read(source(tmp_path / "in")).documents) == ["web/a/x/0", "web/b/x/0"]
     explicit = JsonlSource(
         name="two", paths=tuple(str(tmp_path / "in" / f / "x.jsonl") for f in "ab")
     )
-    assert list(read(explicit).documents) == ["x/0", "2~x/0"]
+    assert list(read(explicit).documents) == ["two/x/0", "two/2~x/0"]
 
 
 def test_globs_and_hidden_files(tmp_path, read):
     (tmp_path / "in").mkdir()
     for name in ("a.jsonl", "b.jsonl", ".hidden.jsonl", "c.txt"):
         write(tmp_path / "in", b'{"text": "t"}', name=name)
-    assert list(read(source(tmp_path / "in" / "*.jsonl")).documents) == ["a/0", "b/0"]
-    assert list(read(source(tmp_path / "in")).documents) == ["a/0", "b/0"]
+    assert list(read(source(tmp_path / "in" / "*.jsonl")).documents) == ["web/a/0", "web/b/0"]
+    assert list(read(source(tmp_path / "in")).documents) == ["web/a/0", "web/b/0"]
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "none-*.jsonl", "empty"])
@@ -216,6 +218,7 @@ def test_any_bytes_are_read_or_quarantined_and_nothing_is_lost(tmp_path, content
     if physical and physical[0].startswith(b"\xef\xbb\xbf"):
         return
     assert facts["documents"] + facts["quarantined"] + blank == len(physical)
+    assert facts["skipped"].get("blank_line", 0) in (blank, blank - (not physical[-1]))
     batches = list(iter_batches(tmp_path / "documents.arrow"))
     ids = [doc_id for batch in batches for doc_id in batch.doc_ids]
     assert len(ids) == len(set(ids)) == facts["documents"]

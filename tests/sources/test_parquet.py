@@ -14,8 +14,11 @@ def test_rows_become_documents(tmp_path, read):
     table = pa.table({"id": ["a", "b"], "text": ["alpha", "beta"], "url": ["u", None], "n": [1, 2]})
     pq.write_table(table, tmp_path / "x.parquet")
     result = read(source(tmp_path / "x.parquet", metadata_fields=("url", "n")))
-    assert result.documents == {"a": "alpha", "b": "beta"}
-    assert result.metadata == {"a": {"url": "u", "n": 1}, "b": {"url": None, "n": 2}}
+    assert result.documents == {"table/x/a": "alpha", "table/x/b": "beta"}
+    assert result.metadata == {
+        "table/x/a": {"url": "u", "n": 1, "file": "x.parquet", "row": 0},
+        "table/x/b": {"url": None, "n": 2, "file": "x.parquet", "row": 1},
+    }
 
 
 @pytest.mark.parametrize(
@@ -31,14 +34,16 @@ def test_every_arrow_type_of_text_is_read(tmp_path, read, kind):
         else pa.array(values).cast(kind)
     )
     pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
-    assert read(source(tmp_path / "x.parquet")).documents == {"x/0": "é", "x/1": "é", "x/2": "b"}
+    assert read(source(tmp_path / "x.parquet")).documents == {
+        "table/x/0": "é", "table/x/1": "é", "table/x/2": "b",
+    }  # fmt: skip
 
 
 def test_null_long_and_undecodable_texts_are_quarantined(tmp_path, read):
     column = pa.array([b"ok", None, b"\xff\xfe", b"x" * 100]).cast(pa.binary())
     pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
     result = read(source(tmp_path / "x.parquet", max_text_bytes=50))
-    assert result.documents == {"x/0": "ok"}
+    assert result.documents == {"table/x/0": "ok"}
     found = [(r["position"], r["reason"]) for r in result.quarantine]
     assert found == [
         ("row 1", "missing_text"),
@@ -50,7 +55,7 @@ def test_null_long_and_undecodable_texts_are_quarantined(tmp_path, read):
 def test_absent_text_column_is_a_data_error_naming_the_columns(tmp_path, read):
     pq.write_table(pa.table({"content": ["a"], "score": [1.0]}), tmp_path / "x.parquet")
     with pytest.raises(
-        DataError, match="no column 'text'; set text_field to one of content, score"
+        DataError, match="no column 'text' among 'content', 'score'; set text_field to one"
     ):
         read(source(tmp_path / "x.parquet"))
 
@@ -70,7 +75,7 @@ def test_truncated_file_is_quarantined_and_the_others_kept(tmp_path, read):
     assert (result.quarantine[0]["file"], result.reasons) == ("a.parquet", ["bad_parquet"])
 
 
-def test_damaged_page_keeps_the_row_groups_before_it(tmp_path, read):
+def test_damaged_page_takes_its_own_row_group_only(tmp_path, read):
     path = tmp_path / "x.parquet"
     texts = [f"{i} " * 50 for i in range(1000)]
     pq.write_table(pa.table({"text": texts}), path, row_group_size=250, compression="none",
@@ -79,5 +84,5 @@ def test_damaged_page_keeps_the_row_groups_before_it(tmp_path, read):
     data[int(len(data) * 0.6)] ^= 0xFF
     path.write_bytes(data)
     result = read(source(path))
-    assert list(result.documents.values()) == texts[:500]
+    assert list(result.documents.values()) == [*texts[:500], *texts[750:]]
     assert result.reasons == ["bad_parquet"]

@@ -14,7 +14,7 @@ from pipeline.corpus.reading import read_sources
 from pipeline.corpus.sources import AnySource
 from pipeline.corpus.sources.jsonl import JsonlSource
 from pipeline.corpus.sources.stat_cache import StatCache
-from pipeline.store.errors import ArtifactError, ConfigError, DataError, NotBuilt
+from pipeline.store.errors import ArtifactError, ConfigError, NotBuilt
 from pipeline.store.fingerprint import digest, short
 from pipeline.store.runtime import Runtime
 
@@ -43,7 +43,7 @@ def age(path: Path) -> None:
 def test_one_part_per_file_in_order(folder, read):
     result = read(source(folder))
     assert len(result.parts) == 3
-    assert list(result.documents) == [f"{name}{i}" for name in "abc" for i in range(5)]
+    assert list(result.documents) == [f"web/{name}/{name}{i}" for name in "abc" for i in range(5)]
 
 
 def test_same_content_elsewhere_has_the_same_fingerprints(folder, tmp_path, read):
@@ -76,8 +76,8 @@ def test_fingerprints_and_documents_are_frozen(folder, read):
     result = read(source(folder))
     content = [result.documents, result.metadata, result.quarantine]
     assert (short(result.fingerprints[0]), short(digest(content))) == (
-        "dfc5108efddc",
-        "743707012377",
+        "51fa019f4998",
+        "8477f1d727d5",
     )
 
 
@@ -145,17 +145,32 @@ def test_run_that_may_not_build_says_so(folder, tmp_path):
         read_sources([source(folder)], root=tmp_path / "r", runtime=Runtime(may_build=False))
 
 
-def test_file_that_changes_while_it_is_read_is_refused(folder, tmp_path, monkeypatch):
+def growing(monkeypatch, path: Path, times: int) -> None:
+    """Let `path` grow by a row each of the first `times` that a file is read."""
     parse = JsonlSource.parse
+    left = [times]
 
     def parse_and_touch(self, unit, writer):
         parse(self, unit, writer)
-        with open(folder / "a.jsonl", "a") as handle:
-            handle.write("more\n")
+        if left[0]:
+            left[0] -= 1
+            with open(path, "a") as handle:
+                handle.write('{"text": "more"}\n')
 
     monkeypatch.setattr(JsonlSource, "parse", parse_and_touch)
-    with pytest.raises(DataError, match="changed while it was being read"):
-        read_sources([source(folder / "a.jsonl")], root=tmp_path / "r", runtime=Runtime())
+
+
+def test_file_that_changes_once_while_it_is_read_is_read_again(folder, read, monkeypatch):
+    growing(monkeypatch, folder / "a.jsonl", times=1)
+    assert list(read(source(folder / "a.jsonl")).documents)[-1] == "web/a/5"
+
+
+def test_file_that_never_rests_is_quarantined_and_the_others_are_read(folder, read, monkeypatch):
+    growing(monkeypatch, folder / "a.jsonl", times=100)
+    result = read(source(folder, max_bad_fraction=0.5))
+    assert {doc_id.split("/")[1] for doc_id in result.documents} == {"b", "c"}
+    assert result.quarantine[0]["file"] == "a.jsonl"
+    assert result.reasons == ["changed_while_read"]
 
 
 def test_stat_cache_rehashes_only_what_changed(tmp_path, monkeypatch):

@@ -1,17 +1,26 @@
 import gzip
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
 from pipeline.corpus.sources import records
-from pipeline.corpus.sources.records import Break, Limits, Record, read_records
+from pipeline.corpus.sources.records import Break, Limits, Record
+from pipeline.corpus.sources.records import read_records as records_of
 
 LINES = [f"line {i} ".encode() * (1 + i % 7) for i in range(500)]
 
 
 def compress(name: str, data: bytes) -> bytes:
     return gzip.compress(data) if name.endswith(".gz") else zstandard.compress(data)
+
+
+def read_records(path: Path, **settings: Any) -> Iterator[Record | Break]:
+    with open(path, "rb") as handle:
+        yield from records_of(handle, path.name, **settings)
 
 
 def texts(path, **limits) -> tuple[list[bytes | None], Break | None]:

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from pipeline.corpus.sources import text as text_module
+from pipeline.corpus.sources import buckets
 from pipeline.corpus.sources.text import TextSource
 
 
@@ -19,14 +19,15 @@ def test_each_file_is_one_document_named_by_its_path(tmp_path, read):
     (tmp_path / "in" / "c.txt.gz").write_bytes(gzip.compress(b"packed"))
     (tmp_path / "in" / "image.png").write_bytes(b"\x89PNG")
     assert read(source(tmp_path / "in")).documents == {
-        "a": "one\r\ntwo\n", "c": "packed", "deep/b": "# b", "deep/2~b": "b",
+        "books/a": "one\r\ntwo\n", "books/c": "packed",
+        "books/deep/b": "# b", "books/deep/2~b": "b",
     }  # fmt: skip
 
 
 def test_separator_splits_a_file_into_documents(tmp_path, read):
     (tmp_path / "x.txt").write_text("one\n<|endoftext|>\n\n<|endoftext|>two")
     result = read(source(tmp_path / "x.txt", separator="<|endoftext|>"))
-    assert result.documents == {"x/0": "one\n", "x/2": "two"}
+    assert result.documents == {"books/x/0": "one\n", "books/x/2": "two"}
 
 
 def test_undecodable_and_oversized_files_are_quarantined(tmp_path, read):
@@ -34,7 +35,7 @@ def test_undecodable_and_oversized_files_are_quarantined(tmp_path, read):
     (tmp_path / "b.txt").write_text("x" * 200)
     (tmp_path / "c.txt").write_text("fine")
     result = read(source(tmp_path, max_line_bytes=100))
-    assert result.documents == {"c": "fine"}
+    assert result.documents == {"books/c": "fine"}
     assert {r["file"]: r["reason"] for r in result.quarantine} == {
         "a.txt": "invalid_utf8",
         "b.txt": "too_long",
@@ -42,7 +43,7 @@ def test_undecodable_and_oversized_files_are_quarantined(tmp_path, read):
 
 
 def test_adding_one_file_to_many_rebuilds_one_part(tmp_path, read, monkeypatch):
-    monkeypatch.setattr(text_module, "FILES_PER_PART", 8)
+    monkeypatch.setattr(buckets, "FILES_PER_PART", 8)
     for i in range(40):
         (tmp_path / f"{i}.txt").write_text(f"text {i}")
     before = read(source(tmp_path))
@@ -50,12 +51,12 @@ def test_adding_one_file_to_many_rebuilds_one_part(tmp_path, read, monkeypatch):
     after = read(source(tmp_path))
     assert len(before.parts) > 4
     assert len(set(after.fingerprints) - set(before.fingerprints)) == 1
-    assert after.documents == {**before.documents, "new": "new"}
+    assert after.documents == {**before.documents, "books/new": "new"}
 
 
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_large_files_are_parts_of_their_own(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(text_module, "LARGE_FILE_BYTES", 50)
+    monkeypatch.setattr(buckets, "LARGE_FILE_BYTES", 50)
     (tmp_path / "a.txt").write_text("x" * size)
     (tmp_path / "b.txt").write_text("y")
     (tmp_path / "c.txt").write_text("z")
@@ -71,11 +72,13 @@ def test_file_names_that_are_not_utf8_are_readable_and_ids_stay_text(tmp_path, r
             handle.write("text")
         os.utime(path, (1, 1))
     result = read(source(tmp_path / "in"))
-    assert sorted(result.documents) == ["2~caf\ufffd", "caf\ufffd"]
+    assert sorted(result.documents) == ["books/2~caf\ufffd", "books/caf\ufffd"]
     assert read(source(tmp_path / "in")).fingerprints == result.fingerprints
 
 
 def test_utf16_is_quarantined_with_the_remedy(tmp_path, read):
     (tmp_path / "a.txt").write_text("wide", encoding="utf-16")
     (tmp_path / "b.txt").write_text("fine")
-    assert read(source(tmp_path)).quarantine[0]["detail"] == "UTF-16; convert it to UTF-8"
+    assert read(source(tmp_path)).quarantine[0]["detail"] == (
+        "UTF-16; convert it to UTF-8 or set encoding: utf-16"
+    )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.corpus.sources.arrow import ArrowSource
 from pipeline.corpus.sources.huggingface import HuggingFaceSource
 from pipeline.corpus.sources.jsonl import JsonlSource
 from pipeline.corpus.sources.parquet import ParquetSource
@@ -11,6 +12,6 @@ from pipeline.corpus.sources.pydocs import PydocsSource
 from pipeline.corpus.sources.text import TextSource
 
 AnySource = Annotated[
-    JsonlSource | ParquetSource | TextSource | HuggingFaceSource | PydocsSource,
+    JsonlSource | ParquetSource | ArrowSource | TextSource | HuggingFaceSource | PydocsSource,
     Field(discriminator="kind"),
 ]

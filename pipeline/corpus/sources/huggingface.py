@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipeline.corpus.sources.parquet import TableSource, add_rows
+from pipeline.corpus.sources.arrow import parse_arrow
+from pipeline.corpus.sources.columns import TableSource
+from pipeline.corpus.sources.inputs import InputFile, InputUnit
 from pipeline.corpus.sources.part import PartWriter
-from pipeline.corpus.sources.unit import InputFile, InputUnit
 from pipeline.store.errors import DataError
 from pipeline.store.files import write_json
 from pipeline.store.fingerprint import digest, short
@@ -81,7 +81,8 @@ class HuggingFaceSource(TableSource):
 
     def parse(self, unit: InputUnit, writer: PartWriter) -> None:
         """Every row of the unit's Arrow file."""
-        parse_arrow(self, unit, writer)
+        for file in unit.files:
+            parse_arrow(self, file, writer)
 
     def _resolved(self, root: Path) -> list[Path]:
         """The hub's answer, asked once: a name or a branch means the same rows on every rerun."""
@@ -126,35 +127,6 @@ class HuggingFaceSource(TableSource):
             "elsewhere with `datasets.load_dataset(...).save_to_disk(DIRECTORY)` and set `dataset` "
             "to that directory; else check name, subset and split"
         )
-
-
-def parse_arrow(source: HuggingFaceSource, unit: InputUnit, writer: PartWriter) -> None:
-    """Read one unit of Arrow data; what follows damage in a file is quarantined as one break."""
-    for file in unit.files:
-        row = 0
-        try:
-            for batch in _arrow_batches(Path(file.path)):
-                if row == 0:
-                    source.wanted(batch.schema.names, file=file.path)
-                for start in range(0, batch.num_rows, 256):
-                    row = add_rows(source, file.name, batch.slice(start, 256), row, writer)
-        except (pa.ArrowInvalid, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's fault, not the file's
-            writer.quarantine(file.name, f"row {row}", "bad_arrow", str(error))
-            writer.counts["breaks"] += 1
-
-
-def _arrow_batches(path: Path) -> Any:
-    """Record batches of an Arrow stream, which `datasets` writes, or of an Arrow file."""
-    source = pa.memory_map(str(path))
-    try:
-        reader = pa.ipc.open_stream(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        file = pa.ipc.open_file(source)
-        return (file.get_batch(i) for i in range(file.num_record_batches))
-    return reader
 
 
 def _saved_files(directory: Path, split: str, *, source: str) -> Sequence[Path]:

@@ -1,149 +1,144 @@
-"""Parquet files, streamed in batches of rows: one document per row."""
+"""Parquet files, streamed in batches of rows: one document per row.
+
+Row groups are read one by one, so damage ends only its own, and large files are cut between them.
+"""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from pipeline.corpus.sources.files import find_files, stem
-from pipeline.corpus.sources.jsonl import id_of
+from pipeline.corpus.sources.columns import (
+    BATCH_ROWS,
+    NoText,
+    TableSource,
+    add_rows,
+    no_text_column,
+)
+from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_input
+from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.part import PartWriter
-from pipeline.corpus.sources.unit import InputFile, InputUnit, Source
-from pipeline.store.errors import DataError
 
-BATCH_ROWS = 256  # rows of up to max_text_bytes each are in memory at once
-
-
-class TableSource(Source):
-    """What sources with named columns share."""
-
-    text_field: str = Field("text", title="Text column", description="Column that holds the text.")
-    id_field: str = Field(
-        "id",
-        title="Id column",
-        description="Column that holds the id; absent: `<file stem>/<row>`.",
-    )
-    metadata_fields: tuple[str, ...] = Field(
-        (), title="Metadata columns", description="Columns kept as metadata of the document."
-    )
-    max_text_bytes: int = Field(
-        16 << 20,
-        ge=1,
-        le=1 << 30,
-        title="Longest text",
-        description="Bytes of the longest text taken; a longer one is quarantined.",
-    )
-
-    def wanted(self, available: list[str], *, file: str) -> list[str]:
-        """The columns to read; DataError when the text column is not among `available`."""
-        if self.text_field not in available:
-            raise DataError(
-                f"source {self.name!r}: {file} has no column {self.text_field!r}; "
-                f"set text_field to one of {', '.join(available[:20]) or '(no columns)'}"
-            )
-        asked = (self.text_field, self.id_field, *self.metadata_fields)
-        return [name for name in dict.fromkeys(asked) if name in available]
+BATCH_BYTES = 32 << 20  # of decoded text at once, by the average of its row group
+DAMAGE = (pa.ArrowException, OSError)
 
 
-class ParquetSource(TableSource):
+class ParquetSource(FileSource, TableSource):
     """Parquet files (`.parquet`)."""
 
+    suffixes_read: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+    reads_compressed: ClassVar[bool] = False
     kind: Literal["parquet"] = "parquet"
-    paths: tuple[str, ...] = Field(
-        title="Paths", description="Files, directories (searched recursively) or globs."
+    split_bytes: int = Field(
+        SPLIT_BYTES,
+        ge=1 << 10,
+        title="Large file",
+        description="Bytes of row groups that become one part; larger files are cut.",
     )
 
     @classmethod
     def not_identity(cls) -> frozenset[str]:
-        """Paths are found by name and content."""
-        return super().not_identity() | {"paths"}
+        """How a file was cut is in the units."""
+        return super().not_identity() | {"split_bytes"}
 
-    def units(self, root: Path) -> list[InputUnit]:
-        """One unit per file."""
-        suffixes = (".parquet", ".pq")
-        files = find_files(self.paths, suffixes=suffixes, source=self.name, compressed=False)
-        return [InputUnit(file.name, (file,)) for file in files]
+    def cut_rule(self, file: InputFile) -> str | None:
+        """Files of more than `split_bytes` are cut between row groups."""
+        if file.is_url or file.num_bytes is None or file.num_bytes <= self.split_bytes:
+            return None
+        return f"row groups {self.split_bytes}"
+
+    def pieces(self, file: InputFile) -> list[Piece]:
+        """Runs of row groups of about `split_bytes`; none where the file is no Parquet."""
+        try:
+            with _opened(file) as parquet:
+                return cut_groups(parquet.metadata, self.split_bytes)
+        except pa.ArrowException:
+            return []
 
     def parse(self, unit: InputUnit, writer: PartWriter) -> None:
         """Every row of the unit's files."""
-        parse_parquet(self, unit, writer)
+        for file in unit.files:
+            parse_parquet(self, file, writer)
 
 
-def parse_parquet(source: ParquetSource, unit: InputUnit, writer: PartWriter) -> None:
-    """Read one unit of Parquet; what follows damage in a file is quarantined as one break."""
-    for file in unit.files:
-        row = 0
+def cut_groups(metadata: pq.FileMetaData, split_bytes: int) -> list[Piece]:
+    """Pieces of at least `split_bytes` (but the last); the whole file stands for their content."""
+    pieces: list[Piece] = []
+    start = row = first_row = size = 0
+    for group in range(metadata.num_row_groups):
+        facts = metadata.row_group(group)
+        size += facts.total_byte_size
+        row += facts.num_rows
+        if size >= split_bytes or group + 1 == metadata.num_row_groups:
+            pieces.append(Piece(start, group + 1, first_row, "", size))
+            start, first_row, size = group + 1, row, 0
+    return pieces
+
+
+def parse_parquet(source: ParquetSource, file: InputFile, writer: PartWriter) -> None:
+    """Read one file, or a run of its row groups; a damaged group is quarantined as one break."""
+    try:
+        with _opened(file) as parquet:
+            columns = source.wanted(parquet.schema_arrow.names)
+            if columns is None:
+                told = no_text_column(source, parquet.schema_arrow.names)
+                writer.broken(file.name, "schema", "missing_column", told)
+                return
+            if parquet.metadata.num_rows == 0:
+                writer.skip("empty_file")
+            _parse_groups(source, file, parquet, columns, writer)
+    except NoText as error:
+        writer.broken(file.name, "schema", "text_not_a_string", str(error))
+    except DAMAGE as error:
+        if _is_ours(error):
+            raise
+        writer.broken(file.name, "footer", "bad_parquet", str(error))
+
+
+def _parse_groups(
+    source: ParquetSource,
+    file: InputFile,
+    parquet: pq.ParquetFile,
+    columns: list[str],
+    writer: PartWriter,
+) -> None:
+    rows = source.row_writer(file, writer)
+    first_row = file.first_row
+    stop = file.stop if file.stop is not None else parquet.metadata.num_row_groups
+    for group in range(file.start, stop):
+        facts = parquet.metadata.row_group(group)
+        row = first_row
         try:
-            for batch in _batches(source, file):
-                row = add_rows(source, file.name, batch, row, writer)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's fault, not the file's
-            writer.quarantine(file.name, f"row {row}", "bad_parquet", str(error))
-            writer.counts["breaks"] += 1
+            for batch in _batches(parquet, group, facts, columns):
+                row = add_rows(source, batch, row, rows)
+        except DAMAGE as error:
+            if _is_ours(error):
+                raise
+            writer.broken(file.name, f"row {row} (row group {group})", "bad_parquet", str(error))
+        first_row += facts.num_rows  # a damaged group takes all its numbers
 
 
-def _batches(source: ParquetSource, file: InputFile) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(
-        Path(file.path), memory_map=True, pre_buffer=False, page_checksum_verification=True
-    ) as parquet:
-        columns = source.wanted(parquet.schema_arrow.names, file=file.path)
-        for group in range(parquet.num_row_groups):  # one by one: damage ends only its own
-            yield from parquet.iter_batches(
-                BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
-            )
+def _batches(
+    parquet: pq.ParquetFile, group: int, facts: pq.RowGroupMetaData, columns: list[str]
+) -> Iterator[pa.RecordBatch]:
+    average = facts.total_byte_size // max(facts.num_rows, 1) + 1
+    rows = max(1, min(BATCH_ROWS, BATCH_BYTES // average))
+    yield from parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
 
-def add_rows(
-    source: TableSource, file: str, batch: pa.RecordBatch, row: int, writer: PartWriter
-) -> int:
-    """Add the rows of a batch, counted on from `row`; returns the next row's number."""
-    names = set(batch.schema.names)
-    texts = _texts(source, file, batch.column(source.text_field))
-    has_id = source.id_field in names
-    ids = batch.column(source.id_field).to_pylist() if has_id else [None] * batch.num_rows
-    kept = [name for name in source.metadata_fields if name in names]
-    metadata = batch.select(kept).to_pylist() if kept else [None] * batch.num_rows
-    for data, doc_id, facts in zip(texts, ids, metadata, strict=True):
-        _add_row(source, file, row, data, id_of(doc_id, writer), facts, writer)
-        row += 1
-    return row
+@contextmanager
+def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
+    # No memory map: a file cut short while it is mapped would kill the process.
+    with (
+        open_input(file) as handle,
+        pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True) as parquet,
+    ):
+        yield parquet
 
 
-def _add_row(
-    source: TableSource, file: str, row: int, data: bytes | None, doc_id: str | None,
-    facts: dict[str, Any] | None, writer: PartWriter,
-) -> None:  # fmt: skip
-    where = f"row {row}"
-    if data is None:
-        writer.quarantine(file, where, "missing_text", f"{source.text_field!r} is null")
-    elif len(data) > source.max_text_bytes:
-        detail = f"{len(data)} bytes, the limit max_text_bytes is {source.max_text_bytes}"
-        writer.quarantine(file, where, "text_too_long", detail)
-    else:
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            writer.quarantine(file, where, "invalid_utf8", str(error))
-            return
-        writer.add(text, doc_id=doc_id, fallback_id=f"{stem(file)}/{row}", metadata=facts)
-
-
-def _texts(source: TableSource, file: str, column: pa.Array) -> list[bytes | None]:
-    """The column as bytes: Arrow does not check that strings in a file are UTF-8, so we do."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
-    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    binaries = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    if pa.types.is_null(kind):
-        return [None] * len(column)
-    if not any(test(kind) for test in (*strings, *binaries)):
-        raise DataError(
-            f"source {source.name!r}: column {source.text_field!r} of {file} holds {kind}, "
-            "expected text; set text_field to a column of strings"
-        )
-    return column.cast(pa.large_binary()).to_pylist()
+def _is_ours(error: BaseException) -> bool:
+    """Whether the disk or the network failed rather than the file."""
+    return isinstance(error, OSError) and error.errno is not None

@@ -23,8 +23,9 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.corpus.sources.docstrings import OBJECT_SCHEMA, Page, document_module
+from pipeline.corpus.sources.inputs import InputFile, InputUnit
 from pipeline.corpus.sources.part import ArrowWriter, PartWriter
-from pipeline.corpus.sources.unit import InputFile, InputUnit, Source
+from pipeline.corpus.sources.unit import Source
 from pipeline.store.errors import DataError
 
 # Installed with this project by its lock file; one that is absent is left out.
@@ -150,7 +151,7 @@ def _add_module(file: InputFile, writer: PartWriter, objects: ArrowWriter) -> No
         writer.counts["modules_without_text"] += 1
         return
     doc_id = writer.add(
-        page.text, doc_id=file.name, fallback_id=file.name, metadata={"package": package}
+        page.text, doc_id=file.name, metadata={"package": package, "file": file.name, "row": 0}
     )
     _add_objects(page, doc_id, writer, objects)
 
@@ -179,9 +180,12 @@ def _add_topics(file: InputFile, writer: PartWriter) -> None:
                 name, text = (ast.literal_eval(part) if part else None for part in (key, value))
                 if isinstance(name, str) and isinstance(text, str):
                     doc_id = f"topics/{name}"
-                    writer.add(
-                        text, doc_id=doc_id, fallback_id=doc_id, metadata={"package": "topics"}
-                    )
+                    place = {
+                        "package": "topics",
+                        "file": file.name,
+                        "row": key.lineno if key else 0,
+                    }
+                    writer.add(text, doc_id=doc_id, metadata=place)
 
 
 def _decoded(data: bytes) -> str:

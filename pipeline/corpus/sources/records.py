@@ -1,14 +1,14 @@
 """Compressed or plain bytes cut into records, with the limits that keep memory bounded.
 
-    file -> blocks (gzip, zstd or plain; ratio and size limits) -> records (separator and limit)
+    file -> blocks (gzip, zstd or plain; ratio and size limits) -> UTF-8 -> records (by separator)
 
 Nothing wrong with the bytes raises: a Break is yielded, after the records before it.
 """
 
+import codecs
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
@@ -37,7 +37,7 @@ class Break:
     detail: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: made once per line, and freezing costs a microsecond
 class Record:
     """One record without its separator; `data` is None when `num_bytes` exceeded the limit."""
 
@@ -57,37 +57,59 @@ class _Broken(Exception):
 
 
 def read_records(
-    path: Path, *, limits: Limits, separator: bytes = b"\n"
+    handle: BinaryIO,
+    name: str,
+    *,
+    limits: Limits,
+    separator: bytes = b"\n",
+    encoding: str = "utf-8",
+    length: int | None = None,
+    first_row: int = 0,
+    first_byte: int = 0,
 ) -> Iterator[Record | Break]:
-    """The records of one file; at most one Break, last. Raises OSError only."""
-    with open(path, "rb") as handle:
-        carried: list[bytes] = []  # pieces of the record that the last block left open
-        held = 0  # their bytes, counted on when they are no longer kept
-        index = offset = 0
-        tail = b""  # the end of a block that may be the beginning of a separator
-        try:
-            for block in _bounded(handle, path, limits):
-                pieces = (tail + block).split(separator)
-                tail = b""
-                for piece in pieces[:-1]:
-                    yield _record(carried, held, piece, index, offset, limits.record_bytes)
-                    offset += held + len(piece) + len(separator)
-                    index += 1
-                    carried, held = [], 0
-                rest = pieces[-1]
-                keep = _overlap(rest, separator)
-                if keep:
-                    rest, tail = rest[:-keep], rest[-keep:]
-                held += len(rest)
-                if held <= limits.record_bytes:
-                    carried.append(rest)
-                else:
-                    carried = []
-        except _Broken as error:
-            yield error.broken
-            return
-        if held or tail:
-            yield _record(carried, held, tail, index, offset, limits.record_bytes)
+    """The records from where `handle` stands, `length` bytes or all; at most one Break, last.
+
+    The end of `name` tells the compression. Raises OSError only.
+    """
+    blocks = read_blocks(handle, name, limits, length=length)
+    if encoding != "utf-8":
+        blocks = _transcoded(blocks, encoding)
+    carried: list[bytes] = []  # pieces of the record that the last block left open
+    held = 0  # their bytes, counted on when they are no longer kept
+    index, offset = first_row, first_byte
+    size = len(separator)
+    tail = b""  # the end of a block that may be the beginning of a separator
+    limit = limits.record_bytes
+    try:
+        for block in blocks:
+            pieces = (tail + block if tail else block).split(separator)
+            tail = b""
+            rest = pieces.pop()
+            if pieces and (carried or held):
+                yield _record(carried, held, pieces[0], index, offset, limit)
+                offset += held + len(pieces[0]) + size
+                index += 1
+                carried, held = [], 0
+                del pieces[0]
+            for piece in pieces:
+                length_of_piece = len(piece)
+                data = piece if length_of_piece <= limit else None
+                yield Record(index, offset, length_of_piece, data)
+                offset += length_of_piece + size
+                index += 1
+            keep = _overlap(rest, separator) if size > 1 else 0
+            if keep:
+                rest, tail = rest[:-keep], rest[-keep:]
+            held += len(rest)
+            if held > limit:
+                carried = []
+            elif rest:
+                carried.append(rest)
+    except _Broken as error:
+        yield error.broken
+        return
+    if held or tail:
+        yield _record(carried, held, tail, index, offset, limit)
 
 
 def _record(
@@ -106,11 +128,14 @@ def _overlap(data: bytes, separator: bytes) -> int:
     return 0
 
 
-def _bounded(handle: BinaryIO, path: Path, limits: Limits) -> Iterator[bytes]:
-    blocks = _plain(handle)
-    if path.name.endswith(".gz"):
+def read_blocks(
+    handle: BinaryIO, name: str, limits: Limits, *, length: int | None = None
+) -> Iterator[bytes]:
+    """Decompressed blocks of at most a few MiB; raises `_Broken` where reading has to end."""
+    blocks = _plain(handle, length)
+    if name.endswith(".gz"):
         blocks = _gunzip(handle)
-    elif path.name.endswith(".zst"):
+    elif name.endswith(".zst"):
         blocks = _unzstd(handle)
     expanded = 0
     for block in blocks:
@@ -120,17 +145,43 @@ def _bounded(handle: BinaryIO, path: Path, limits: Limits) -> Iterator[bytes]:
             raise _Broken(
                 "too_large", f"more than {limits.expanded_bytes} bytes after decompression"
             )
-        consumed = max(handle.tell(), 1)
-        if expanded > RATIO_GRACE_BYTES and expanded > limits.expansion_ratio * consumed:
-            raise _Broken(
-                "expansion_ratio",
-                f"{consumed} bytes expanded to {expanded}; limit {limits.expansion_ratio:g} times",
-            )
+        if expanded > RATIO_GRACE_BYTES:
+            consumed = max(handle.tell(), 1)
+            if expanded > limits.expansion_ratio * consumed:
+                raise _Broken(
+                    "expansion_ratio",
+                    f"{consumed} bytes expanded to {expanded}; "
+                    f"limit {limits.expansion_ratio:g} times",
+                )
 
 
-def _plain(handle: BinaryIO) -> Iterator[bytes]:
-    while block := handle.read(BLOCK_BYTES):
+def _plain(handle: BinaryIO, length: int | None = None) -> Iterator[bytes]:
+    left = length if length is not None else 1 << 62
+    while left > 0 and (block := handle.read(min(BLOCK_BYTES, left))):
+        left -= len(block)
         yield block
+
+
+def _transcoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """UTF-8 of text in another encoding; what is no text there is no UTF-8 here either."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors=_MARK)
+    try:
+        for block in blocks:
+            yield decoder.decode(block).encode("utf-8", "surrogatepass")
+        if rest := decoder.decode(b"", final=True):
+            yield rest.encode("utf-8", "surrogatepass")
+    except UnicodeError as error:  # UTF-16 without a byte order mark
+        raise _Broken("bad_encoding", str(error)) from error
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """A lone surrogate for what cannot be decoded: its record fails as UTF-8, the others stay."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udcff", error.end
+
+
+_MARK = "gristmill.mark"
+codecs.register_error(_MARK, _mark)
 
 
 def _gunzip(handle: BinaryIO) -> Iterator[bytes]:

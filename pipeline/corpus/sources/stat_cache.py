@@ -1,12 +1,13 @@
-"""sha256 of input files, remembered by (path, size, mtime, inode) so that a rerun only stats.
+"""What was computed from input files, remembered by (path, size, mtime, inode): a rerun only stats.
 
 A file touched within the last two seconds is not remembered: a second write in the same clock tick
 would go unnoticed (git's "racy" index rule).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -17,7 +18,10 @@ RACY_NANOSECONDS = 2_000_000_000
 
 
 class StatCache:
-    """One JSON file, `{path: [size, mtime_ns, inode, sha256]}`; a broken one counts as empty."""
+    """One JSON file, `{path: [size, mtime_ns, inode, value]}`; a broken one counts as empty.
+
+    Beside the sha256 of a file, `path|rule` holds what else was computed from its content.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,30 +30,40 @@ class StatCache:
 
     def sha256(self, paths: Sequence[str]) -> list[str]:
         """The content hash of each file; DataError for one that cannot be read."""
-        return [self._one(path) for path in paths]
+        hashes = []
+        for path in paths:
+            try:
+                hashes.append(self.hash_of(path))
+            except OSError as error:
+                told = f"{path} cannot be read ({error.strerror}); check the path"
+                raise DataError(told) from error
+        return hashes
+
+    def hash_of(self, path: str) -> str:
+        """The content hash of one file; OSError if it cannot be read."""
+        return str(self.remembered(path, "", sha256_file))
+
+    def remembered(self, path: str, rule: str, compute: Callable[[Path], Any]) -> Any:
+        """`compute(path)`, plain JSON data; not called again while the file rests."""
+        absolute = Path(path).absolute()
+        key = f"{absolute}|{rule}" if rule else str(absolute)
+        status = absolute.stat()
+        facts = [status.st_size, status.st_mtime_ns, status.st_ino]
+        known = self._known.get(key)
+        if known is not None and known[:3] == facts:
+            return known[3]
+        found = compute(absolute)
+        rests = status.st_mtime_ns < time.time_ns() - RACY_NANOSECONDS
+        if rests and key.isprintable():  # a name that is not UTF-8 cannot be a key of JSON
+            self._known[key] = [*facts, found]
+            self._changed = True
+        return found
 
     def save(self) -> None:
         """Write what was learned, if anything."""
         if self._changed:
             write_bytes(self.path, orjson.dumps(self._known, option=orjson.OPT_SORT_KEYS))
             self._changed = False
-
-    def _one(self, path: str) -> str:
-        absolute = str(Path(path).absolute())
-        try:
-            status = Path(absolute).stat()
-            facts = [status.st_size, status.st_mtime_ns, status.st_ino]
-            known = self._known.get(absolute)
-            if known is not None and known[:3] == facts:
-                return str(known[3])
-            found = sha256_file(Path(absolute))
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
-        rests = status.st_mtime_ns < time.time_ns() - RACY_NANOSECONDS
-        if rests and absolute.isprintable():  # a name that is not UTF-8 cannot be a key of JSON
-            self._known[absolute] = [*facts, found]
-            self._changed = True
-        return found
 
     def _load(self) -> dict[str, list]:
         try:

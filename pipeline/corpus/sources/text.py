@@ -1,30 +1,31 @@
-"""Plain text: one document per file, or many where a separator says so.
+"""Plain text and Markdown: one document per file, or many where a separator says so.
 
 Small files share parts: names are hashed into a power of two of buckets, so adding one file to a
 directory rebuilds one part.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from pipeline.corpus.sources.files import find_files, stem
-from pipeline.corpus.sources.jsonl import BYTE_ORDER_MARK, RecordSource, position
-from pipeline.corpus.sources.part import PartWriter
-from pipeline.corpus.sources.unit import InputFile, InputUnit
+from pipeline.corpus.sources.buckets import bucketed
+from pipeline.corpus.sources.file_source import BYTE_ORDER_MARK, EncodedSource, position
+from pipeline.corpus.sources.inputs import InputFile, InputUnit
+from pipeline.corpus.sources.part import PartWriter, RowWriter
+from pipeline.corpus.sources.records import Record
 
-FILES_PER_PART = 512
-LARGE_FILE_BYTES = 32 << 20  # from here on a file is a part of its own
+NO_SEPARATOR = b"\xff\xff\xff\xff"  # no byte of valid UTF-8 is 0xff: the whole file is one record
 
 
-class TextSource(RecordSource):
-    """Text files (`.txt`, `.md`, `.rst`, also compressed), UTF-8."""
+class TextSource(EncodedSource):
+    """Text files (`.txt`, `.md`, `.rst`, also compressed)."""
 
     kind: Literal["text"] = "text"
     suffixes: tuple[str, ...] = Field(
-        (".txt", ".md", ".rst"), title="Suffixes", description="What to take from directories."
+        (".txt", ".md", ".markdown", ".rst"),
+        title="Suffixes",
+        description="What to take from directories.",
     )
     separator: str | None = Field(
         None,
@@ -38,50 +39,62 @@ class TextSource(RecordSource):
         """Suffixes only choose files."""
         return super().not_identity() | {"suffixes"}
 
+    def suffixes_wanted(self) -> tuple[str, ...]:
+        """As the user says."""
+        return self.suffixes
+
+    def cut_at(self) -> bytes | None:
+        """The separator; a file without one is one document."""
+        if self.separator is None or self.encoding != "utf-8":
+            return None
+        return self.separator.encode("utf-8")
+
     def units(self, root: Path) -> list[InputUnit]:
         """Large files alone, small ones in buckets."""
-        files = find_files(self.paths, suffixes=self.suffixes, source=self.name)
-        large = [f for f in files if Path(f.path).stat().st_size >= LARGE_FILE_BYTES]
-        small = [f for f in files if f not in set(large)]
-        units = [InputUnit(file.name, (file,)) for file in large]
-        if len(small) == 1:
-            return [*units, InputUnit(small[0].name, tuple(small))]
-        return [*units, *_buckets(small)]
+        return bucketed(self.found())
 
     def parse(self, unit: InputUnit, writer: PartWriter) -> None:
         """Every document of the unit's files."""
-        parse_text(self, unit, writer)
+        for file in unit.files:
+            parse_text(self, file, writer)
 
 
-def parse_text(source: TextSource, unit: InputUnit, writer: PartWriter) -> None:
-    """Read one unit of text files; ids are `<file stem>` or `<file stem>/<n>` with a separator."""
+def parse_text(source: TextSource, file: InputFile, writer: PartWriter) -> None:
+    """Read one text file; ids are `<source>/<file stem>`, with a separator also `/<row>`."""
+    rows = writer.rows(file.name, segment=file.segment, first_row=file.first_row)
     separator = source.separator.encode("utf-8") if source.separator is not None else None
-    for file in unit.files:
-        # Without a separator the whole file is one record: no byte of valid UTF-8 is 0xff.
-        for record in source.records(file, writer, separator=separator or b"\xff\xff\xff\xff"):
-            data = record.data or b""
-            if record.index == 0:
-                data = data.removeprefix(BYTE_ORDER_MARK)
-            if separator is not None and not data.strip():
-                continue
-            try:
-                text = data.decode("utf-8")
-            except UnicodeDecodeError as error:
-                utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-                detail = "UTF-16; convert it to UTF-8" if utf16 else str(error)
-                writer.quarantine(file.name, position(record), "invalid_utf8", detail)
-                continue
-            row = "" if separator is None else f"/{record.index}"
-            writer.add(text, doc_id=None, fallback_id=stem(file.name) + row)
+    quarantined = writer.counts["quarantined"]
+    is_empty = True
+    for record in source.records(
+        file, writer, separator=separator or NO_SEPARATOR, encoding=source.encoding
+    ):
+        is_empty = False
+        _add_record(source, record, rows, whole=separator is None)
+    if is_empty and writer.counts["quarantined"] == quarantined:
+        writer.skip("empty_file")
 
 
-def _buckets(files: list[InputFile]) -> list[InputUnit]:
-    """Files spread over 2^k named buckets by the hash of their name, k by their number."""
-    bits = max(0, (len(files) // FILES_PER_PART).bit_length())
-    buckets: dict[int, list[InputFile]] = {}
-    for file in files:
-        digest = hashlib.sha256(file.name.encode("utf-8", "surrogatepass")).digest()
-        buckets.setdefault(int.from_bytes(digest[:8], "big") >> (64 - bits), []).append(file)
-    return [
-        InputUnit(f"{number}of{1 << bits}", tuple(buckets[number])) for number in sorted(buckets)
-    ]
+def _add_record(source: TextSource, record: Record, rows: RowWriter, *, whole: bool) -> None:
+    writer = rows.writer
+    data = record.data or b""
+    if record.index == 0:
+        data = data.removeprefix(BYTE_ORDER_MARK)
+    if not data.strip():
+        writer.skip("empty_file" if whole else "blank_record")
+        return
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if source.encoding != "utf-8":
+            detail = f"not {source.encoding} at about byte {record.offset + error.start}"
+        elif data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            detail = "UTF-16; convert it to UTF-8 or set encoding: utf-16"
+        else:
+            detail = f"{error}; convert it to UTF-8 or set encoding"
+        where = "file" if whole else position(record)
+        writer.quarantine(rows.file, where, "invalid_utf8", detail)
+        return
+    if whole:
+        rows.add_whole(text)
+    else:
+        rows.add(text, record.index)

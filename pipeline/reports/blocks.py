@@ -133,6 +133,24 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Neighbouring tokens of one kind."""
+
+    text: str
+    trained: bool
+    special: bool
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A fine-tuning example with its trained tokens marked."""
+
+    title: str
+    facts: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks behind a line that opens them."""
 
@@ -154,6 +172,7 @@ Block = (
     | Grid
     | Shares
     | Excerpt
+    | Marked
     | Fold
 )
 

@@ -146,6 +146,31 @@ def bits_per_byte_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -
         return _png(figure)
 
 
+def coverage_png(points: Sequence[Sequence[Any]], theme: Theme = LIGHT) -> bytes:
+    """A map of fine-tuning prompts: `x, y, kind, trained on`; what was not chosen is hollow."""
+    with _canvas(theme, 8.4, 5.2) as figure:
+        axes = figure.add_subplot()
+        _style(axes, theme)
+        kinds = sorted({str(point[2]) for point in points})
+        colours = [theme.accent, theme.second, theme.good, theme.bad, theme.quiet]
+        for i, kind in enumerate(kinds):
+            colour = colours[i % len(colours)]
+            for trained in (False, True):
+                here = [(p[0], p[1]) for p in points if p[2] == kind and bool(p[3]) is trained]
+                if not here:
+                    continue
+                x, y = np.asarray(here, np.float64).T
+                face = colour if trained else "none"
+                axes.scatter(
+                    x, y, s=14, alpha=0.6, facecolors=face, edgecolors=colour, linewidths=0.7,
+                    label=kind if trained else None,
+                )  # fmt: skip
+        axes.set_xlabel("first principal axis of the prompts' embeddings")
+        axes.set_ylabel("second")
+        axes.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="best")
+        return _png(figure)
+
+
 def _draw_losses(axes: Axes, title: str, checkpoint: Checkpoint, theme: Theme) -> None:
     records = read_lines(checkpoint.path / "curve.jsonl")
     train = [(r["tokens"], r["train_loss"]) for r in records if r.get("train_loss") is not None]

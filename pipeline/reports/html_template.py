@@ -104,6 +104,8 @@ details > .inside { padding: .1rem 1rem .6rem; }
 .excerpt .verdict { font-size: .82rem; margin: .1rem 0 .5rem; overflow-wrap: anywhere; }
 .excerpt .verdict.bad { color: var(--bad); } .excerpt .verdict.good { color: var(--good); }
 .excerpt pre { max-height: 15rem; overflow: auto; font: .86rem/1.5 inherit; font-family: inherit; }
+.marked mark { background: color-mix(in srgb, var(--good) 22%, transparent); color: inherit; }
+.marked .special { color: var(--quiet); font-size: .8em; }
 @media (max-width: 34rem) { .row { grid-template-columns: 1fr; gap: .2rem; } }
 @media print { nav { display: none; } section { break-inside: avoid-page; } }
 """
@@ -237,6 +239,14 @@ MACROS = """
 {% if block.verdict %}
 <div class="verdict {{ block.tone }}">{{ block.verdict|visible }}</div>{% endif %}
 <pre dir="auto">{{ block.text|visible }}</pre></div>
+{% elif kind == "Marked" %}
+<div class="excerpt"><div class="title">{{ block.title|visible }}</div>
+<div class="facts">{{ block.facts|visible }}</div>
+<pre dir="auto" class="marked">{% for piece in block.pieces -%}
+{%- if piece.trained %}<mark>{% endif -%}
+<span{% if piece.special %} class="special"{% endif %}>{{ piece.text|visible }}</span>
+{%- if piece.trained %}</mark>{% endif -%}
+{%- endfor %}</pre></div>
 {% elif kind == "Fold" %}
 <details{% if block.is_open %} open{% endif %}><summary><span class="what">
 {{- block.summary|visible }}</span><span class="detail">{{ block.detail|visible }}</span></summary>

@@ -13,6 +13,7 @@ from pipeline.reports.blocks import (
     Figures,
     Fold,
     Grid,
+    Marked,
     Picture,
     Question,
     Section,
@@ -53,7 +54,7 @@ def fenced(text: str, language: str = "text") -> str:
     return f"{fence}{language}\n{shown}\n{fence}"
 
 
-def _block(block: Block, embed: bool) -> str:
+def _block(block: Block, embed: bool) -> str:  # noqa: C901 - one case per kind of block
     match block:
         case Text():
             return f"{_MARK[block.tone]}{escaped(block.text)}"
@@ -88,6 +89,9 @@ def _block(block: Block, embed: bool) -> str:
         case Excerpt():
             head = " · ".join(part for part in (block.title, block.facts, block.verdict) if part)
             return f"{escaped(head)}\n\n{fenced(block.text)}"
+        case Marked():
+            marked = "".join(f"⟦{p.text}⟧" if p.trained else p.text for p in block.pieces)
+            return f"{escaped(block.title)} ({escaped(block.facts)})\n\n{fenced(marked)}"
         case Fold():
             inner = "\n\n".join(_block(member, embed) for member in block.blocks)
             return f"**{escaped(block.summary)}** ({escaped(block.detail)})\n\n{inner}"

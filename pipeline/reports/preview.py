@@ -5,12 +5,12 @@ prompt prompt <|bos|> [answer answer <|eos|>]     [...] is trained, the rest is 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 
 from rich.text import Text
 
 from pipeline.conversations.example import Example
 from pipeline.conversations.template import TurnChoice, segments
+from pipeline.reports.blocks import Marked, Piece
 from pipeline.tokens.tokenizer import Tokenizer
 
 MAX_RUN_CHARS = 2_000  # of one run of tokens; the middle of a longer one is left out
@@ -82,14 +82,11 @@ def preview_text(shown: Preview) -> Text:
     return text
 
 
-def preview_html(shown: Preview) -> str:
-    """A paragraph of HTML; trained tokens are `<mark>`, everything is escaped."""
-    pieces = []
-    for run in shown.runs:
-        text = escape(run.text)
-        text = f'<span class="special">{text}</span>' if run.special else text
-        pieces.append(f"<mark>{text}</mark>" if run.trained else text)
-    return "".join(pieces)
+def preview_block(shown: Preview) -> Marked:
+    """For a report: trained tokens marked."""
+    facts = f"{shown.num_trained} of {shown.num_tokens} tokens are trained"
+    pieces = tuple(Piece(run.text, run.trained, run.special) for run in shown.runs)
+    return Marked(f"{shown.kind}: {shown.id}", facts, pieces)
 
 
 def _shortened(text: str) -> str:

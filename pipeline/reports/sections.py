@@ -10,6 +10,7 @@ from pipeline.reports.facts import RunFacts
 from pipeline.reports.measured import answers_section, baselines_section, headline_section
 from pipeline.reports.numbers import count, number, percent, seconds, short_count, size
 from pipeline.reports.tables import funnel_rows, samples, source_rows
+from pipeline.reports.tuning import tuning_section
 
 MAX_SAMPLE_PROMPTS = 6
 
@@ -27,7 +28,8 @@ def report_sections(run: RunFacts) -> list[Section]:
 def _make_sections(run: RunFacts) -> list[Section]:
     makers = (
         headline_section, corpus_section, tokens_section, learning_section, samples_section,
-        baselines_section, answers_section, registry_section, stages_section, provenance_section,
+        baselines_section, tuning_section, answers_section, registry_section, stages_section,
+        provenance_section,
     )  # fmt: skip
     sections = (make(run) for make in makers)
     return [section for section in sections if section is not None and section.blocks]

@@ -6,6 +6,7 @@ The rows carry the mask (answer and eos are trained, nothing else); the loop is 
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +19,7 @@ from pipeline.artifacts import Checkpoint, ExampleSet, TokenShards, TrainedToken
 from pipeline.conversations.example import read_examples
 from pipeline.conversations.packing import write_rows
 from pipeline.conversations.replay import Replay
+from pipeline.evals.coverage import DIVERSITY, choose_examples
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.fingerprint import plain, short
@@ -30,7 +32,7 @@ from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
 from pipeline.training.start import stored_architecture
 
-VERSION = 1
+VERSION = 2
 DEFAULT_PROMPTS = 4  # questions taken from the validation examples when the config names none
 
 
@@ -68,12 +70,27 @@ def finetune(
     directory = root / "finetune" / short(key.fingerprint)
 
     def work(directory: Path) -> Outcome:
-        rows = _write_rows(config, examples, tokenizer, directory / "rows", length, runtime, replay)
+        (directory / "rows").mkdir(exist_ok=True)
+        train, diversity = choose_examples(
+            examples,
+            base,
+            tokenizer,
+            directory / "rows",
+            most_diverse=config.most_diverse,
+            seed=config.seed,
+        )
+        os.replace(directory / "rows" / DIVERSITY, directory / DIVERSITY)
+        sources = {"train": train, "validation": examples.path / "validation.jsonl"}
+        rows = _write_rows(config, sources, tokenizer, directory / "rows", length, runtime, replay)
         job = _job(config, base, model, tokenizer, directory, runtime, rows=rows, length=length)
         job = replace(job, digest=key.fingerprint, dtype=dtype)
         if not job.prompts:
             job = replace(job, prompts=_questions(examples))
-        facts = {"examples": rows, "epochs": job.steps * job.batch_rows / rows["train"]["rows"]}
+        facts = {
+            "diversity": diversity,
+            "examples": rows,
+            "epochs": job.steps * job.batch_rows / rows["train"]["rows"],
+        }
         return train_artifact(job, runtime, facts)
 
     build(key, directory, work, root=root, runtime=runtime, resume=True)
@@ -130,7 +147,7 @@ def _replay(
 
 def _write_rows(
     config: FinetuneConfig,
-    examples: ExampleSet,
+    sources: Mapping[str, Path],
     tokenizer: TrainedTokenizer,
     directory: Path,
     length: int,
@@ -138,13 +155,11 @@ def _write_rows(
     replay: Replay | None,
 ) -> dict[str, Any]:
     """Pack the training and validation examples; counts per split."""
-    directory.mkdir(exist_ok=True)
     vocabulary = Tokenizer.load(tokenizer.path)
     facts: dict[str, Any] = {}
-    for split in ("train", "validation"):
-        source = examples.path / f"{split}.jsonl"
+    for split, source in sources.items():
         if split == "validation" and next(iter(read_examples(source)), None) is None:
-            _warn_unvalidated(f"{examples.ref} has no validation examples", runtime)
+            _warn_unvalidated("there are no validation examples", runtime)
             continue
         try:
             facts[split] = write_rows(
@@ -161,7 +176,7 @@ def _write_rows(
             # Validation only chooses among weights: without a row that fits, training goes on.
             if split == "train" or config.long_examples == "error":
                 raise
-            _warn_unvalidated(f"validation of {examples.ref}: {error}", runtime)
+            _warn_unvalidated(f"validation: {error}", runtime)
     return facts
 
 

@@ -8,10 +8,20 @@ import torch
 
 from model.checkpoint_io import load_model, load_tensors
 from model.lora import LoraConfig
+from model.qwen3 import Qwen3Config
 from pipeline.store.errors import ConfigError
+from pipeline.training.embedding import embed
 from pipeline.training.step import neftune_noise
 from tests.training.test_finetune import TUNE, World
 
+SMALL = {
+    "vocab_size": 61,
+    "context_length": 16,
+    "width": 32,
+    "layers": 2,
+    "heads": 4,
+    "kv_heads": 2,
+}
 LORA = replace(TUNE, lora=LoraConfig(rank=4), keep="last")
 
 
@@ -63,3 +73,31 @@ def test_noisy_tuning_learns_and_is_another_run(world):
     assert noisy.facts["best_validation_loss"] < 2.0
     assert noisy.facts["best_validation_loss"] != plain.facts["best_validation_loss"]
     assert noisy.fingerprint != plain.fingerprint
+
+
+def test_the_most_diverse_examples_are_trained_and_the_map_says_which(world):
+    tuned = world.tune(replace(TUNE, most_diverse=3))
+    assert tuned.facts["examples"]["train"]["seen"] == 3
+    found = json.loads((tuned.path / "diversity.json").read_text())
+    assert found["chosen"] == 3 == sum(point[3] for point in found["map"])
+    assert found["looked_at"] == found["examples"] == len(found["map"])
+    assert sum(found["sizes"]) == found["looked_at"]
+
+
+def test_every_tuned_model_knows_how_diverse_its_examples_were(world):
+    facts = world.tune().facts["diversity"]
+    assert 1 <= facts["effective_clusters"] <= facts["clusters"]
+    assert 0 < facts["largest_cluster"] <= 1
+
+
+def test_an_embedding_does_not_depend_on_its_neighbours():
+    model = Qwen3Config(**SMALL).build(seed=0)
+    texts = [[1, 2, 3], [4] * 9, [], [5]]
+    together = embed(model, texts, max_tokens=16)
+    for i, text in enumerate(texts):
+        assert torch.allclose(
+            torch.from_numpy(together[i]),
+            torch.from_numpy(embed(model, [text], max_tokens=16)[0]),
+            atol=1e-5,
+        )
+    assert (together[2] == 0).all()

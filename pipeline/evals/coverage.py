@@ -1,0 +1,90 @@
+"""What fine-tuning learns from: how much of the space of questions it covers, or the best part.
+
+train.jsonl -> embeddings of the prompts by the base model -> clusters, map -> diversity.json
+                                                           -> the k that cover most, if asked
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.checkpoint_io import load_model
+from model.errors import WeightsError
+from pipeline.artifacts import Checkpoint, ExampleSet, TrainedTokenizer
+from pipeline.conversations.diversity import clusters, covering_radius, k_centre, plane, unit
+from pipeline.conversations.example import Example, read_examples, write_examples
+from pipeline.conversations.template import question_ids
+from pipeline.store.errors import ArtifactError
+from pipeline.store.files import write_json
+from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.embedding import embed
+
+DIVERSITY = "diversity.json"
+CLUSTERS = 32  # guess; enough to tell a handful of templates from open questions
+SHOWN = 2_000  # examples that are looked at where none are chosen; evenly spaced
+MAX_TOKENS = 256  # of a prompt
+
+
+def choose_examples(
+    examples: ExampleSet,
+    base: Checkpoint,
+    tokenizer: TrainedTokenizer,
+    directory: Path,
+    *,
+    most_diverse: int | None,
+    seed: int,
+) -> tuple[Path, dict[str, Any]]:
+    """(file of the training examples, facts); writes diversity.json into `directory`.
+
+    With `most_diverse` all examples are embedded and the k that cover most are kept, in the order
+    of the file; without, up to SHOWN of them are looked at and all are kept.
+    """
+    path = examples.path / "train.jsonl"
+    everything = list(read_examples(path))
+    if most_diverse is not None:
+        looked_at = everything
+    else:
+        step = max(1, -(-len(everything) // SHOWN))
+        looked_at = everything[::step]
+    points = unit(_embeddings(looked_at, base, tokenizer))
+    found = clusters(points, CLUSTERS, seed=seed)
+    facts: dict[str, Any] = {
+        "examples": len(everything),
+        "looked_at": len(looked_at),
+        "clusters": len(found.sizes),
+        "effective_clusters": round(found.effective, 2),
+        "largest_cluster": round(float(found.sizes[0]) / len(looked_at), 4),
+    }
+    chosen = np.arange(len(looked_at))
+    if most_diverse is not None:
+        chosen = np.sort(k_centre(points, most_diverse))
+        facts |= {"chosen": len(chosen), "covering_radius": covering_radius(points, chosen)}
+        path = directory / "chosen.jsonl"
+        write_examples(path, [looked_at[i] for i in chosen.tolist()])
+    kept = set(chosen.tolist())
+    write_json(
+        directory / DIVERSITY,
+        {
+            **facts,
+            "sizes": found.sizes.tolist(),
+            "map": [
+                [round(float(x), 3), round(float(y), 3), example.kind, i in kept]
+                for i, (example, (x, y)) in enumerate(zip(looked_at, plane(points), strict=True))
+            ][: 2 * SHOWN],
+        },
+    )
+    return path, facts
+
+
+def _embeddings(
+    examples: Sequence[Example], base: Checkpoint, tokenizer: TrainedTokenizer
+) -> np.ndarray:
+    vocabulary = Tokenizer.load(tokenizer.path)
+    try:
+        model = load_model(base.weights_path.parent)
+    except WeightsError as error:
+        raise ArtifactError(f"{error}; delete {base.path} and rerun") from error
+    texts = [question_ids(example, vocabulary) for example in examples]
+    return embed(model, texts, max_tokens=MAX_TOKENS)

@@ -7,12 +7,14 @@ all, and how many does no other rule object to (which would come back without it
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.artifacts import CleanedCorpus
-from pipeline.corpus.measured import KEPT, MeasuredPart, measured_parts
+import numpy as np
+
+from pipeline.corpus.measured import KEPT, MeasuredPart
+from pipeline.corpus.objections import Asked, all_objections
 
 UNKNOWN = "und"
 """ISO 639-2 for an undetermined language; also where no step asked for it."""
@@ -69,41 +71,34 @@ class Accounts:
         """What stayed."""
         return self.fates.get(KEPT, Amount())
 
-    def add(self, part: MeasuredPart) -> None:
+    def add(self, part: MeasuredPart, asked: Sequence[Asked]) -> None:
         """Count the documents of one part."""
-        rows = zip(
-            part.fates,
-            part.num_bytes.tolist(),
-            part.sources,
-            part.languages,
-            part.objections,
-            strict=True,
-        )
-        for fate, size, source, language, objections in rows:
+        sizes = part.num_bytes
+        rows = zip(part.fates, sizes.tolist(), part.sources, part.languages, strict=True)
+        for fate, size, source, language in rows:
             self.judged.add(1, size)
             self.fates[fate].add(1, size)
             self.by["source"][source][fate].add(1, size)
             self.by["language"][language or UNKNOWN][fate].add(1, size)
-            for place, reason in enumerate(objections):
-                rule = self.rules[reason]
-                rule.any.add(1, size)
-                if place == 0:
-                    rule.first.add(1, size)
-                if len(objections) == 1:
-                    rule.alone.add(1, size)
+        masks = all_objections(asked, part)
+        objecting = sum((mask.astype(np.int64) for mask in masks.values()), np.int64(0))
+        first = np.array([reason or KEPT for reason in part.first_objections], object)
+        for reason, mask in masks.items():
+            rule = self.rules[reason]
+            for amount, rows_of_it in (
+                (rule.any, mask),
+                (rule.first, first == reason),
+                (rule.alone, mask & (objecting == 1)),
+            ):
+                amount.add(int(rows_of_it.sum()), int(sizes[rows_of_it].sum()))
 
 
-def account(parts: Iterable[MeasuredPart]) -> Accounts:
-    """The sums over `parts`."""
+def account(parts: Iterable[MeasuredPart], asked: Sequence[Asked] = ()) -> Accounts:
+    """The sums over `parts`; without `asked`, rules behind the first of a filter go unheard."""
     accounts = Accounts()
     for part in parts:
-        accounts.add(part)
+        accounts.add(part, asked)
     return accounts
-
-
-def account_of(corpus: CleanedCorpus) -> Accounts:
-    """The sums of a corpus; holds one part in memory."""
-    return account(measured_parts(corpus))
 
 
 def total(fates: Mapping[str, Amount]) -> Amount:

@@ -6,22 +6,19 @@ down, and the value is found at which the verdict turns.
     kept document, words=350 -> 349, ..., 20, 19: too_few_words      Threshold("words", 20, "above")
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.filters.base import Filter, Step
-from pipeline.corpus.filters.judging import applicable, labels_of
-from pipeline.corpus.measured import MeasuredPart
+from pipeline.corpus.dedup.removal import HELD_OUT_COVERED, HELD_OUT_OVERLAP
+from pipeline.corpus.filters.base import Filter
+from pipeline.corpus.objections import Asked, Row, judge_rows, keeps
 
-Row = Mapping[str, Any]
 _BISECTIONS = 70  # a double has 52 bits and the steps of the ladder are far less than 2**18 apart
 _LARGEST = 1e12
-_ASKED_ROWS = 6  # documents per step that differ in script or language
-_SEEN_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -60,59 +57,25 @@ def in_short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def corpus_thresholds(
-    steps: Sequence[Step], parts: Iterable[MeasuredPart]
-) -> dict[str, list[Threshold]]:
-    """By column, the thresholds of all filters among `steps`, around documents of the corpus.
-
-    A filter that keeps none of the first documents of any part has none.
-    """
-    filters = [
-        (step, label)
-        for step, label in zip(steps, labels_of(steps), strict=True)
-        if isinstance(step, Filter)
-    ]
-    rows: dict[int, dict[tuple[Any, ...], Row]] = {i: {} for i in range(len(filters))}
-    for part in parts:
-        for i, (step, label) in enumerate(filters):
-            if len(rows[i]) < _ASKED_ROWS:
-                _collect(step, label, part, rows[i])
-        if all(len(found) >= _ASKED_ROWS for found in rows.values()):
-            break
+def corpus_thresholds(asked: Sequence[Asked]) -> dict[str, list[Threshold]]:
+    """By column, the thresholds of all filters asked; none of one that keeps nothing."""
     found: dict[str, dict[Threshold, None]] = {}
-    for i, (step, label) in enumerate(filters):
-        for threshold in thresholds_of(step, label, list(rows[i].values())):
+    for one in asked:
+        for threshold in thresholds_of(one.step, one.label, list(one.neutral.values())):
             found.setdefault(threshold.column, {})[threshold] = None
     return {column: list(thresholds) for column, thresholds in found.items()}
 
 
-def row_of(label: str, record: Mapping[str, Any]) -> Row:
-    """The measures of one step from a document's record, by their names."""
-    prefix = f"{label}."
+def decontamination_thresholds(config: Mapping[str, Any]) -> dict[str, list[Threshold]]:
+    """By column, how much held-out text a document of a corpus with this config may hold."""
+    limits = config.get("decontamination", {})
     return {
-        name.removeprefix(prefix): value
-        for name, value in record.items()
-        if name.startswith(prefix)
+        f"decontamination.{name}": [
+            Threshold("decontamination", name, float(limits[f"max_{name}"]), "below", reason)
+        ]
+        for name, reason in (("overlap", HELD_OUT_OVERLAP), ("covered", HELD_OUT_COVERED))
+        if f"max_{name}" in limits
     }
-
-
-def _collect(
-    step: Filter, label: str, part: MeasuredPart, found: dict[tuple[Any, ...], Row]
-) -> None:
-    """Documents that the step keeps, one per combination of truth values and language."""
-    head = part.table.slice(0, _SEEN_ROWS).to_pylist()
-    applies = applicable(step, part.languages[: len(head)])
-    for number in np.flatnonzero(applies):
-        row = row_of(label, head[number])
-        if not row or any(value is None for value in row.values()):
-            continue
-        flags = tuple(value for value in row.values() if isinstance(value, bool | str))
-        if flags not in found and len(found) < _ASKED_ROWS and _keeps(step, row):
-            found[flags] = row
-
-
-def _keeps(step: Filter, row: Row) -> bool:
-    return int(_judge(step, row, {}, 1)[0]) == 0
 
 
 def thresholds_of(step: Filter, label: str, rows: Sequence[Row]) -> list[Threshold]:
@@ -123,7 +86,7 @@ def thresholds_of(step: Filter, label: str, rows: Sequence[Row]) -> list[Thresho
     """
     found: dict[Threshold, None] = {}
     for row in rows:
-        if not _keeps(step, row):
+        if not keeps(step, row):
             continue
         for measure, value in row.items():
             if isinstance(value, bool | np.bool_) or not isinstance(
@@ -141,7 +104,7 @@ def _turning_points(step: Filter, label: str, row: Row, measure: str) -> list[Th
     found = []
     for direction in (-1, 1):
         ladder = _ladder(start, direction, whole=whole)
-        codes = _judge(step, row, {measure: _typed(ladder, whole)}, len(ladder))
+        codes = judge_rows(step, row, {measure: _typed(ladder, whole)}, len(ladder))
         turned = np.flatnonzero(codes)
         if len(turned):
             rung = int(turned[0])
@@ -176,7 +139,7 @@ def _bisected(
             middle = float(np.floor(middle))
         if middle in (kept, gone):
             break
-        verdict = int(_judge(step, row, {measure: _typed(np.array([middle]), whole)}, 1)[0])
+        verdict = int(judge_rows(step, row, {measure: _typed(np.array([middle]), whole)}, 1)[0])
         if verdict:
             gone, code = middle, verdict
         else:
@@ -195,10 +158,3 @@ def _simplest(kept: float, gone: float) -> float:
 
 def _typed(values: npt.NDArray[np.float64], whole: bool) -> npt.NDArray[Any]:
     return values.astype(np.int64) if whole else values
-
-
-def _judge(
-    step: Filter, row: Row, moved: Mapping[str, npt.NDArray[Any]], count: int
-) -> npt.NDArray[np.int16]:
-    measures = {name: np.repeat(np.asarray([value]), count) for name, value in row.items()}
-    return step.judge(measures | dict(moved))

@@ -16,13 +16,13 @@ from typing import Any
 
 from pipeline.artifacts import CleanedCorpus
 from pipeline.corpus.accounts import Accounts, account
-from pipeline.corpus.dedup.removal import HELD_OUT_COVERED, HELD_OUT_OVERLAP
 from pipeline.corpus.filters.base import Step
 from pipeline.corpus.histograms import Histogram, histograms
 from pipeline.corpus.measured import MeasuredCorpus, MeasuredPart, measured_parts, steps_of
+from pipeline.corpus.objections import Asked, asked_filters
 from pipeline.corpus.rejects import DOCUMENTS
 from pipeline.corpus.samples import Sample, read_texts, sample_documents
-from pipeline.corpus.thresholds import Threshold, corpus_thresholds
+from pipeline.corpus.thresholds import Threshold, corpus_thresholds, decontamination_thresholds
 from pipeline.store.errors import ArtifactError
 from pipeline.store.manifest import read_manifest
 
@@ -92,20 +92,18 @@ class CorpusFacts:
     @cached_property
     def accounts(self) -> Accounts:
         """Documents and bytes by fate, source, language and rule."""
-        return account(self.parts)
+        return account(self.parts, self.asked)
+
+    @cached_property
+    def asked(self) -> list[Asked]:
+        """Its filters, ready to be asked about documents."""
+        return asked_filters(self.steps, self.parts)
 
     @cached_property
     def thresholds(self) -> dict[str, list[Threshold]]:
         """By column `kind.measure`."""
-        limits = self.corpus.manifest.config.get("decontamination", {})
-        found = {
-            f"decontamination.{name}": [
-                Threshold("decontamination", name, float(limits[f"max_{name}"]), "below", reason)
-            ]
-            for name, reason in (("overlap", HELD_OUT_OVERLAP), ("covered", HELD_OUT_COVERED))
-            if f"max_{name}" in limits
-        }
-        return corpus_thresholds(self.steps, self.parts) | found
+        across = decontamination_thresholds(self.corpus.manifest.config)
+        return corpus_thresholds(self.asked) | across
 
     @cached_property
     def histograms(self) -> list[Histogram]:

@@ -116,8 +116,11 @@ def histogram_svg(
     second = float(totals[-2]) if len(totals) > 1 and totals[-2] else float(totals[-1])
     highest = min(float(totals[-1]), second * _CUT) or 1.0
     shown = [t for t in thresholds if axis.holds(t.value)]
-    name = histogram.column.partition(".")[2]
-    parts = [words(0, 12, _shortened(name, 30), "strong big")]
+    label, _, name = histogram.column.partition(".")
+    parts = [
+        words(0, 12, _shortened(name, 24), "strong big"),
+        words(_SMALL_WIDTH, 12, _shortened(label, 20), "", "end"),
+    ]
     parts += [_beyond(axis, threshold) for threshold in shown]
     parts.append(line(0, _BOTTOM, _SMALL_WIDTH, _BOTTOM, "line"))
     for i in range(len(kept)):

@@ -185,8 +185,12 @@ def rules_section(facts: CorpusFacts) -> Section | None:
     if not rules:
         return None
     judged = facts.accounts.judged
-    order = [fate for fate in ordered_fates(facts) if fate in rules]
-    order += sorted(rule for rule in rules if rule not in order)
+    labels = labels_of(facts.steps)
+    place = {label: number for number, label in reversed(list(enumerate(labels)))}
+    order = sorted(
+        rules,
+        key=lambda name: (place.get(name.partition(".")[0], -1), -rules[name].any.documents, name),
+    )
     bounds = _bounds(facts)
     rows, shares = [], []
     for name in order:
@@ -224,10 +228,8 @@ def _bounds(facts: CorpusFacts) -> dict[str, str]:
 
 def measures_section(facts: CorpusFacts) -> Section | None:
     """One small histogram per measure, its thresholds drawn in."""
-    by_step: dict[str, list[Drawing]] = {}
-    constant = []
+    drawings, constant = [], []
     for histogram in facts.histograms:
-        label = histogram.column.partition(".")[0]
         if histogram.documents == 0:
             continue
         if histogram.is_constant:
@@ -237,12 +239,10 @@ def measures_section(facts: CorpusFacts) -> Section | None:
         reasons = {threshold.reason for threshold in thresholds}
         beyond = sum(_objected(facts, reason) for reason in reasons) if thresholds else None
         svg = histogram_svg(histogram, thresholds, beyond=beyond)
-        by_step.setdefault(label, []).append(Drawing(histogram.column, svg))
-    if not by_step:
+        drawings.append(Drawing(histogram.column, svg))
+    if not drawings:
         return None
-    blocks: list[Block] = [Drawing("Legend", legend_svg())]
-    for label, drawings in by_step.items():
-        blocks += [Text(label), Grid(tuple(drawings))]
+    blocks: list[Block] = [Drawing("Legend", legend_svg()), Grid(tuple(drawings))]
     if constant:
         blocks.append(Text(f"The same for every document: {', '.join(constant)}."))
     return Section("measures", "What was measured", tuple(blocks))

@@ -1,7 +1,7 @@
 """Stage `tokenizer`: learn a byte-level BPE from the cleaned corpus, or take a published one."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,9 +95,12 @@ def train_tokenizer(
     key = artifact_key("tokenizer", VERSION, config, [corpus.key])
 
     def work(directory: Path) -> Outcome:
-        fractions = even_shares(_bytes_by_source(corpus), config.sample_bytes)
+        sizes = _bytes_by_source(corpus)
+        fractions = even_shares(sizes, config.sample_bytes)
+        limits = {source: int(sizes[source] * f) for source, f in fractions.items() if f < 1}
+        first = _first_in_line(corpus, limits)
         trained = train_ranks(
-            lambda: _sample(corpus, fractions),
+            lambda: _sample(corpus, fractions, limits, first),
             vocab_size=config.vocab_size,
             pattern=PATTERNS[config.pattern],
             min_pair_count=config.min_pair_count,
@@ -106,8 +109,7 @@ def train_tokenizer(
         facts = {
             **_facts(trained.tokenizer),
             "sample_bytes": trained.sample_bytes,
-            "sample_tokens": trained.sample_tokens,
-            "bytes_per_token": round(trained.sample_bytes / trained.sample_tokens, 4),
+            **trained.measured.facts(),
             "sample_fractions": {source: round(f, 6) for source, f in sorted(fractions.items())},
         }
         return Outcome(facts)
@@ -174,14 +176,38 @@ def _bytes_by_source(corpus: CleanedCorpus) -> dict[str, int]:
     return totals
 
 
-def _sample(corpus: CleanedCorpus, fractions: dict[str, float]) -> Iterator[str]:
-    """Documents chosen by a hash of their id, so the choice does not depend on their order."""
+def _first_in_line(corpus: CleanedCorpus, sources: Collection[str]) -> dict[str, float]:
+    """The smallest place in line of each source's documents: that one is taken in any case."""
+    first: dict[str, float] = {}
+    if sources:
+        for part in kept_parts(corpus):
+            for batch in iter_kept(part, ("doc_id", "text", "source")):
+                for doc_id, source in zip(batch.doc_ids, batch.sources, strict=True):
+                    if source in sources:
+                        first[source] = min(first.get(source, 1.0), _unit(doc_id))
+    return first
+
+
+def _sample(
+    corpus: CleanedCorpus,
+    fractions: Mapping[str, float],
+    limits: Mapping[str, int],
+    first: Mapping[str, float],
+) -> Iterator[str]:
+    """Documents chosen by a hash of their id, so the choice does not depend on their order.
+
+    Of one larger than its source's whole share only the beginning is taken.
+    """
     for part in kept_parts(corpus):
         for batch in iter_kept(part, ("doc_id", "text", "source")):
             rows = zip(batch.doc_ids, batch.texts, batch.sources, strict=True)
             for doc_id, text, source in rows:
-                if fractions[source] >= 1 or _unit(doc_id) < fractions[source]:
+                if source not in limits:
                     yield text
+                elif (place := _unit(doc_id)) < fractions[source] or place == first[source]:
+                    limit = limits[source]
+                    fits = len(text) * 4 <= limit or len(text.encode()) <= limit
+                    yield text if fits else text.encode()[:limit].decode("utf-8", "ignore")
 
 
 def _unit(doc_id: str) -> float:

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 
 import pytest
 import rustbpe
@@ -11,6 +12,7 @@ from pipeline.artifacts import TrainedTokenizer
 from pipeline.stages.train_tokenizer import TrainedTokenizerConfig, train_tokenizer
 from pipeline.store.errors import ArtifactError, ConfigError, DataError
 from pipeline.store.runtime import Runtime
+from pipeline.tokens import training
 from pipeline.tokens.describe import BOUNDARY, inspect_text, inspect_tokenizer, show_tokens
 from pipeline.tokens.huggingface import write_huggingface
 from pipeline.tokens.patterns import PATTERNS
@@ -127,12 +129,45 @@ def test_training_twice_gives_the_same_tokenizer(corpus, artifact, tmp_path):
     assert again.manifest.files == artifact.manifest.files
 
 
-def test_facts_say_how_well_text_is_compressed(artifact):
+def test_facts_say_how_well_text_is_compressed(artifact, tokenizer):
     facts = artifact.facts
-    assert facts["bytes_per_token"] == pytest.approx(
-        facts["sample_bytes"] / facts["sample_tokens"], abs=1e-3
-    )
+    texts = [t for s, rows in paragraphs().items() for i, (_, t) in enumerate(rows)
+             if (s, i) not in (("code", 1), ("code", 5))]  # fmt: skip
+    tokens = sum(len(tokenizer.encode(text)) for text in texts)
+    size = sum(len(text.encode()) for text in texts)
+    assert facts["sample_bytes"] == size
+    assert facts["bytes_per_token"] == pytest.approx(size / tokens, abs=1e-4)
     assert facts["bytes_per_token"] > 1.5
+    runs = re.findall("[\u4e00-\u9fff]+", "".join(f"{text} " for text in texts))
+    assert facts["han_characters"] == sum(map(len, runs)) > 50
+    spent = sum(len(tokenizer.encode(run)) for run in runs)
+    assert facts["tokens_per_han_character"] == round(spent / facts["han_characters"], 4)
+
+
+def test_looking_at_the_result_ends_where_every_merge_was_seen(monkeypatch):
+    """Twenty times the same text: the first of it supports all merges, the rest is not encoded."""
+    monkeypatch.setattr(training, "FIRST_LOOK_BYTES", 2_000)
+    text = "the cat sat on the mat and the hat of the bat " * 40
+
+    def train(copies):
+        return train_ranks(
+            lambda: [text] * copies, vocab_size=280, pattern=PATTERNS["gpt2"], min_pair_count=2
+        )
+
+    assert train(20).sample_bytes == 20 * len(text)
+    assert 2_000 <= train(20).measured.bytes < 5_000
+    assert train(20).tokenizer.ranks == train(1).tokenizer.ranks
+
+
+def test_a_source_of_one_huge_document_gives_its_beginning(tmp_path):
+    """Neither nothing (its hash lies beyond the share) nor all 300 kB of it."""
+    huge = "".join(f"line {i} of a long book, 第{i}章\n" for i in range(9_000))
+    corpus = cleaned_corpus(
+        tmp_path, {"book": [("book/0", huge)], "web": [("web/0", "short " * 9)]}
+    )
+    settings = TrainedTokenizerConfig(vocab_size=300, sample_bytes=20_000)
+    facts = train_tokenizer(settings, corpus, root=tmp_path, runtime=Runtime()).facts
+    assert 19_990 <= facts["sample_bytes"] <= 20_000
 
 
 def test_vocabulary_beyond_the_data_names_the_largest_possible_one(root, corpus):

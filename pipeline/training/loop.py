@@ -39,7 +39,7 @@ from pipeline.training.devices import World, local_device, torch_threads
 from pipeline.training.job import TrainingJob
 from pipeline.training.outcome import explaining_failures, final_facts
 from pipeline.training.records import append, rewind
-from pipeline.training.sampling import END, UNTRAINED, Sampler, stopped_rate
+from pipeline.training.sampling import END, UNTRAINED, Sampler, sample_metrics, stopped_rate
 from pipeline.training.start import starting_model
 from pipeline.training.step import Stepper, StepResult, SummedLoss
 from pipeline.training.stopping import Preempted, stop_requested, stopping_on_sigterm
@@ -299,9 +299,8 @@ class Trainer:
             records = self.sampler.write(when, step=self.state.step, seconds=self._seconds())
         for record in records:
             self.progress.event("generated", record)
-        rate = stopped_rate(records)
-        if rate is not None and self.job.answer_prompts:
-            self.journal.metrics({"samples/stopped_rate": rate}, step=self.state.step)
+        if records and self.job.answer_prompts:
+            self.journal.metrics(sample_metrics(records), step=self.state.step)
         return records
 
     def _save(self) -> None:

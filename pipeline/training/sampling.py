@@ -3,6 +3,7 @@
 Every row draws from a generator of its own, so sampling cannot change the weights.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Sampler:
             records.append({
                 "when": when, "seconds": round(seconds, 2), "step": step, "prompt": prompt,
                 "text": tokenizer.decode(ids), "stopped": len(ids) < max_tokens,
+                "tokens": len(ids), "repeated": repeated_share(ids),
             })  # fmt: skip
         append(self.path, records)
         self.written.add(when)
@@ -87,6 +89,24 @@ class Sampler:
             )
         finally:
             self.model.train(was_training)
+
+
+def repeated_share(ids: Sequence[int], n: int = 4) -> float:
+    """Share of n-grams seen before in the same text: 0 for varied text, near 1 for a loop."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return round(1 - len(set(grams)) / len(grams), 4) if grams else 0.0
+
+
+def sample_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How the samples end, how long they are and how much they repeat themselves, on average."""
+    if not records:
+        return {}
+    count = len(records)
+    return {
+        "samples/stopped_rate": sum(bool(record["stopped"]) for record in records) / count,
+        "samples/tokens": sum(record["tokens"] for record in records) / count,
+        "samples/repeated_4grams": sum(record["repeated"] for record in records) / count,
+    }
 
 
 def stopped_rate(records: list[dict[str, Any]]) -> float | None:

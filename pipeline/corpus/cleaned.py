@@ -1,4 +1,4 @@
-"""Reading a CleanedCorpus: its parts in order, each minus the rows removed across parts.
+"""Reading a CleanedCorpus: its parts in order, each minus the rows and bytes removed across parts.
 
 CleanedCorpus -> kept_parts -> KeptPart -> read_kept -> Arrow table
               -> iter_documents -> Document, one by one
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.artifacts import CleanedCorpus
@@ -18,6 +19,18 @@ from pipeline.store.fingerprint import digest
 from pipeline.store.manifest import read_manifest
 
 READ_COLUMNS = ("doc_id", "text", "source")
+I64 = npt.NDArray[np.int64]
+CUT_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # in the part's documents.arrow, ascending
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("begin", pa.int64(), nullable=False),  # first UTF-8 byte of the text that is cut
+        pa.field("end", pa.int64(), nullable=False),  # the byte after the last
+        pa.field("reason", pa.string(), nullable=False),  # repeated_line, held_out_text
+        pa.field("duplicate_of", pa.string()),  # held-out document it shares most with
+        pa.field("duplicate_in", pa.string()),  # and its set
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -26,9 +39,11 @@ class KeptPart:
 
     path: Path
     removed: Path
-    """Arrow IPC file: row, doc_id, reason, duplicate_of, jaccard, overlap, covered, bytes."""
+    """Arrow IPC file: row, doc_id, reason, and more (`dedup.removal.REMOVED_SCHEMA`)."""
     fingerprint: str
-    """Digest of the part and of the removed rows: equal fingerprints, equal kept text."""
+    """Digest of the part, the removed rows and the cuts: equal fingerprints, equal kept text."""
+    cuts: Path | None = None
+    """Arrow IPC file in CUT_SCHEMA; None where nothing is cut."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,11 @@ class Document:
     doc_id: str
     text: str
     source: str
+
+
+def cuts_name(index: int) -> str:
+    """File name of the cuts of the part at `index`; absent where nothing is cut."""
+    return f"cuts-{index}.arrow"
 
 
 def removed_name(index: int) -> str:
@@ -56,21 +76,57 @@ def kept_parts(corpus: CleanedCorpus) -> list[KeptPart]:
     parts = []
     for index, path in enumerate(corpus.part_paths()):
         removed = corpus.path / removed_name(index)
-        identity = {"part": read_manifest(path).fingerprint, "removed": _removed_rows(removed)}
-        parts.append(KeptPart(path, removed, digest(identity)))
+        cuts = corpus.path / cuts_name(index)
+        identity: dict[str, object] = {
+            "part": read_manifest(path).fingerprint,
+            "removed": _removed_rows(removed).tolist(),
+        }
+        if cuts.is_file():
+            identity["cuts"] = [column.tolist() for column in _cut_columns(cuts)]
+        parts.append(KeptPart(path, removed, digest(identity), cuts if cuts.is_file() else None))
     return parts
 
 
+def read_cuts(directory: Path, index: int) -> pa.Table:
+    """What is cut out of the kept documents of the part at `index`, in CUT_SCHEMA."""
+    path = directory / cuts_name(index)
+    if not path.is_file():
+        return CUT_SCHEMA.empty_table()
+    with open_documents(path) as reader:
+        return reader.read_all()
+
+
+def cut_bytes(directory: Path, index: int) -> int:
+    """Bytes the kept documents of the part at `index` lose; overlapping cuts count once."""
+    table = read_cuts(directory, index)
+    if not table.num_rows:
+        return 0
+    row, begin, end = (table.column(name).to_numpy() for name in ("row", "begin", "end"))
+    # Bytes of all documents on one line, each document far from the next.
+    shift = row * (int(end.max()) + 1)
+    reached = np.maximum.accumulate(end + shift)
+    fresh = np.maximum(begin + shift, np.concatenate([[0], reached[:-1]]))
+    return int(np.maximum(end + shift - fresh, 0).sum())
+
+
 def iter_kept(part: KeptPart, columns: Sequence[str] = READ_COLUMNS) -> Iterator[TextBatch]:
-    """The kept documents of a part, one record batch at a time, in order."""
-    removed = np.array(_removed_rows(part.removed), np.int64)
+    """The kept documents of a part less what is cut, one record batch at a time, in order."""
+    removed = _removed_rows(part.removed)
+    cuts = _cut_columns(part.cuts) if part.cuts is not None and "text" in columns else None
     start = 0
     for batch in iter_batches(part.path / DOCUMENTS, columns):
+        stop = start + len(batch)
+        if cuts is not None:
+            low, high = np.searchsorted(cuts[0], (start, stop))
+            batch = _without(batch, cuts[0][low:high] - start, cuts[1][low:high], cuts[2][low:high])
+        low, high = np.searchsorted(removed, (start, stop))
+        start = stop
+        if low == high:
+            yield batch
+            continue
         keep = np.ones(len(batch), np.bool_)
-        here = removed[(removed >= start) & (removed < start + len(batch))]
-        keep[here - start] = False
-        start += len(batch)
-        yield batch if keep.all() else batch.filtered(keep)
+        keep[removed[low:high] - (stop - len(batch))] = False
+        yield batch.filtered(keep)
 
 
 def read_kept(part: KeptPart, columns: Sequence[str] = READ_COLUMNS) -> pa.Table:
@@ -89,7 +145,32 @@ def iter_documents(corpus: CleanedCorpus) -> Iterator[Document]:
             yield from (Document(*row) for row in rows)
 
 
-def _removed_rows(path: Path) -> list[int]:
+def _removed_rows(path: Path) -> I64:
+    """(R,) removed rows, ascending."""
     with open_documents(path) as reader:
-        rows: list[int] = reader.read_all().column("row").to_pylist()
+        rows: I64 = reader.read_all().column("row").to_numpy()
         return rows
+
+
+def _cut_columns(path: Path) -> tuple[I64, I64, I64]:
+    """((C,) rows ascending, first bytes, bytes past the last)."""
+    with open_documents(path) as reader:
+        table = reader.read_all()
+    row, begin, end = (table.column(name).to_numpy() for name in ("row", "begin", "end"))
+    return row, begin, end
+
+
+def _without(batch: TextBatch, rows: I64, begins: I64, ends: I64) -> TextBatch:
+    """The batch less some bytes of some texts; cuts of one row come in order and may overlap."""
+    if not len(rows):
+        return batch
+    texts = list(batch.texts)
+    for row in np.unique(rows).tolist():
+        data = texts[row].encode("utf-8")
+        pieces, at = [], 0
+        here = rows == row
+        for begin, end in zip(begins[here].tolist(), ends[here].tolist(), strict=True):
+            pieces.append(data[at : max(begin, at)])
+            at = max(at, end)
+        texts[row] = b"".join([*pieces, data[at:]]).decode("utf-8")
+    return batch.with_texts(texts)

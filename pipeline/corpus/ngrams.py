@@ -9,31 +9,50 @@ a word is a character, so the same thirteen covers about six Chinese words.
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.words import I64, U64, WordTable, mix
+from pipeline.corpus.word_kernel import mixed
+from pipeline.corpus.words import I64, U64, WordTable
 
 OVERLAP_WORDS = 13
-_STEP = np.uint64(0xD6E8FEB86659FD93)  # odd; another multiplier than inside words
+_STEP = 0xD6E8FEB86659FD93  # odd; another multiplier than inside words
 _FILTER_BITS = 22  # a 4 MB table answers "surely absent" for all but a few per cent
 
 
 def gram_hashes(words: WordTable, n: int) -> tuple[U64, I64]:
     """((G,) hashes, (N + 1,) bounds) of all word n-grams; shorter documents have none."""
-    starts, bounds = gram_starts(words, n)
-    hashes = np.zeros(len(starts), np.uint64)
-    for k in range(n):
-        hashes = (hashes + words.hashes[starts + k]) * _STEP
-    return mix(hashes), bounds
-
-
-def gram_starts(words: WordTable, n: int) -> tuple[I64, I64]:
-    """((G,) index of each n-gram's first word, (N + 1,) bounds of the n-grams of a document)."""
     counts = np.maximum(words.counts - (n - 1), 0)
     bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    shift = np.repeat(words.bounds[:-1] - bounds[:-1], counts)
-    return np.arange(bounds[-1]) + shift, bounds
+    hashes = np.empty(bounds[-1], np.uint64)
+    roll_grams(words.hashes, words.bounds, np.full(len(words), n), bounds, hashes)
+    return hashes, bounds
+
+
+@numba.njit(cache=True, nogil=True)
+def roll_grams(words: U64, bounds: I64, sizes: I64, gram_bounds: I64, grams: U64) -> None:
+    """Hash every run of `sizes[i]` words of document i into `grams`; `gram_bounds` is given.
+
+    A gram is mix(sum(word_k * S^(n - k))), kept up to date word by word, whatever n.
+    """
+    step = np.uint64(_STEP)
+    for document in range(len(sizes)):
+        n = sizes[document]
+        first, end = gram_bounds[document], gram_bounds[document + 1]
+        if first == end:
+            continue
+        at = bounds[document]
+        value = np.uint64(0)
+        leaving = np.uint64(1)
+        for k in range(n):
+            value = (value + words[at + k]) * step
+            leaving *= step
+        grams[first] = mixed(value)
+        for place in range(first + 1, end):
+            value = (value - words[at] * leaving + words[at + n]) * step
+            at += 1
+            grams[place] = mixed(value)
 
 
 @dataclass(frozen=True)
@@ -87,7 +106,9 @@ class HeldOutGrams:
         distinct = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         rows = (pairs >> np.uint64(32)).astype(np.int64)
         covered = self._covered(distinct.astype(np.int64), rows, len(words))
-        return Overlap(share, covered, distinct, np.searchsorted(rows, np.arange(len(words) + 1)))
+        first_words = maybe - bounds[document] + words.bounds[document]
+        limits = np.searchsorted(rows, np.arange(len(words) + 1))
+        return Overlap(share, covered, distinct, limits, first_words)
 
     def _covered(self, grams: I64, rows: I64, count: int) -> npt.NDArray[np.float64]:
         """(count,) largest share of one held-out document among the distinct (row, gram) pairs."""
@@ -114,3 +135,5 @@ class Overlap:
     """Distinct held-out 13-grams (index into HeldOutGrams.grams) per document, back to back."""
     bounds: I64
     """(N + 1,)."""
+    hits: I64
+    """(H,) index of the first word of each 13-gram that occurs in held-out text, ascending."""

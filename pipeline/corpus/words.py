@@ -1,12 +1,12 @@
 """Words of a batch as numbers: one 64-bit hash per word, found without a Python loop over words.
 
-    texts -> code points -> classes -> word starts -> (W,) hashes, with (N + 1,) bounds per document
+    UTF-8 bytes -> code points -> classes -> (W,) hashes, with (N + 1,) bounds per document
 
 A word is a run of letters, digits, marks and underscores, lower-cased. In scripts written without
 spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) every letter with its marks is a word of its own, so
 "5 words" means 5 characters there and no rule built on words presumes spaces.
 
-Legend: N documents, C code points, W words.
+Legend: N documents, W words.
 """
 
 import functools
@@ -17,12 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.document import TextBatch
+from pipeline.corpus.word_kernel import (
+    LETTERS,
+    NUM_COUNTS,
+    REPLACEMENTS,
+    SPACELESS_LETTERS,
+    VISIBLE,
+    scan_words,
+)
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 OTHER, SPACE, DIGIT, LETTER, SPACELESS, MARK = range(6)
-REPLACEMENT = 0xFFFD
 HASHED_CHARS = 64  # words that agree in 64 characters and in length count as equal
 _TABLE_SIZE = 0x33480  # past the last assigned letter, Unicode 15 (CJK extension H ends at 0x323AF)
 _SPACELESS_RANGES = (
@@ -39,7 +46,8 @@ _SPACELESS_RANGES = (
     (0x1B000, 0x1B16F),  # Kana supplement
     (0x20000, 0x3347F),  # Han extensions
 )
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
+_MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
+_POWERS = np.array([pow(_MULTIPLIER, k, 1 << 64) for k in range(HASHED_CHARS + 1)], np.uint64)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)  # splitmix64, Steele et al. 2014
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
@@ -52,6 +60,8 @@ class WordTable:
     """(W,) mixed 64-bit hash of the lower-cased word."""
     chars: npt.NDArray[np.int32]
     """(W,) code points of each word."""
+    begins: I64
+    """(W,) byte of the batch's text where each word starts."""
     bounds: I64
     """(N + 1,): document i owns words bounds[i] to bounds[i + 1]."""
     letters: I64
@@ -87,6 +97,7 @@ class WordTable:
         return WordTable(
             self.hashes[mask],
             self.chars[mask],
+            self.begins[mask],
             bounds,
             self.letters[keep],
             self.spaceless[keep],
@@ -100,27 +111,39 @@ def words_of(batch: TextBatch) -> WordTable:
     # A cached_property by hand: TextBatch lies below this module and cannot name it.
     cache = batch.__dict__
     if "_word_table" not in cache:
-        cache["_word_table"] = find_words(batch.texts)
+        cache["_word_table"] = words_in(batch.data, batch.offsets)
     table: WordTable = cache["_word_table"]
     return table
 
 
 def find_words(texts: list[str]) -> WordTable:
-    """The words of `texts`; about 12 bytes of memory per character while it runs."""
+    """The words of `texts`."""
+    pieces = [text.encode("utf-8", "replace") for text in texts]
+    offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)  # (N + 1,)
+    return words_in(np.frombuffer(b"".join(pieces), np.uint8), offsets)
+
+
+def words_in(data: npt.NDArray[np.uint8], offsets: I64) -> WordTable:
+    """The words of the N documents of UTF-8 text that `offsets` (N + 1,) bound in `data`."""
     table = _classes()
-    joined = "".join(texts)
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)  # (C,)
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)  # (N + 1,)
-    classes = table.classes[np.minimum(codes, _TABLE_SIZE - 1)]  # (C,)
-    starts, lengths = _word_limits(classes, ends)
+    num_bytes = int(offsets[-1] - offsets[0])
+    # A word takes two bytes: itself and a separator, or a character of three bytes of its own.
+    most = num_bytes // 2 + len(offsets)
+    hashes, chars = np.empty(most, np.uint64), np.empty(most, np.int32)
+    begins, bounds = np.empty(most, np.int64), np.empty(len(offsets), np.int64)
+    counts = np.empty((len(offsets) - 1, NUM_COUNTS), np.int64)
+    found = scan_words(
+        data, offsets, table.classes, table.lower, _POWERS, hashes, chars, begins, bounds, counts
+    )
     return WordTable(
-        hashes=_hash_words(codes, starts, lengths, table.lower),
-        chars=lengths,
-        bounds=np.searchsorted(starts, ends).astype(np.int64),
-        letters=_count((classes == LETTER) | (classes == SPACELESS), ends),
-        spaceless=_count(classes == SPACELESS, ends),
-        visible=_count(classes != SPACE, ends),
-        replacements=_count(codes == REPLACEMENT, ends),
+        hashes=hashes[:found].copy(),
+        chars=chars[:found].copy(),
+        begins=begins[:found].copy(),
+        bounds=bounds,
+        letters=counts[:, LETTERS],
+        spaceless=counts[:, SPACELESS_LETTERS],
+        visible=counts[:, VISIBLE],
+        replacements=counts[:, REPLACEMENTS],
     )
 
 
@@ -129,47 +152,6 @@ def mix(values: U64) -> U64:
     values = (values ^ (values >> np.uint64(30))) * _MIX_1
     values = (values ^ (values >> np.uint64(27))) * _MIX_2
     return values ^ (values >> np.uint64(31))
-
-
-def _word_limits(classes: npt.NDArray[np.uint8], ends: I64) -> tuple[I64, npt.NDArray[np.int32]]:
-    """((W,) first position of each word, (W,) its length)."""
-    inside = classes >= DIGIT
-    previous = np.empty_like(classes)
-    previous[:1] = OTHER
-    previous[1:] = classes[:-1]
-    previous[ends[:-1][ends[:-1] < len(classes)]] = OTHER  # a word never crosses documents
-    begins = inside & (
-        (previous < DIGIT) | (classes == SPACELESS) | ((previous == SPACELESS) & (classes != MARK))
-    )
-    # Between two starts all word characters follow the first one without a gap.
-    word_chars = np.flatnonzero(inside)
-    heads = np.flatnonzero(begins[word_chars])
-    starts = word_chars[heads]
-    return starts, np.diff(heads, append=len(word_chars)).astype(np.int32)
-
-
-def _hash_words(
-    codes: npt.NDArray[np.uint32],
-    starts: I64,
-    lengths: npt.NDArray[np.int32],
-    lower: npt.NDArray[np.uint32],
-) -> U64:
-    """Polynomial hash character by character over the words that are still long enough."""
-    hashes = lengths.astype(np.uint64)
-    alive = np.arange(len(starts))
-    for k in range(HASHED_CHARS):
-        if k:
-            alive = alive[lengths[alive] > k]
-        if not len(alive):
-            break
-        letter = lower[np.minimum(codes[starts[alive] + k], len(lower) - 1)]
-        hashes[alive] = (hashes[alive] + letter) * _MULTIPLIER
-    return mix(hashes)
-
-
-def _count(mask: npt.NDArray[np.bool_], ends: I64) -> I64:
-    """(N,) how often `mask` (C,) is true in each document."""
-    return np.diff(np.searchsorted(np.flatnonzero(mask), ends)).astype(np.int64)
 
 
 @dataclass(frozen=True)

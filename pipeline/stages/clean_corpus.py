@@ -13,8 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import CleanedCorpus, EvalSet
-from pipeline.corpus.cleaned import read_removed
+from pipeline.corpus.cleaned import cut_bytes, read_removed
 from pipeline.corpus.cleaning import PartConfig, PartJob, clean_part
+from pipeline.corpus.dedup.earlier import earlier_corpora
 from pipeline.corpus.dedup.held_out import HeldOutSet, held_out_sets
 from pipeline.corpus.dedup.merge import MergePart, merge_parts
 from pipeline.corpus.dedup.removal import (
@@ -67,8 +68,9 @@ class CleanConfig(BaseModel):
 
     def identity(self) -> dict[str, object]:
         """What shapes the result beside the text: all but the sources, which enter by content."""
-        names = ("repair", "dedup", "decontamination", "seed")
-        settings = {name: getattr(self, name) for name in names}
+        settings: dict[str, object] = {"repair": self.repair, "seed": self.seed}
+        settings |= {"dedup": self.dedup.identity()}
+        settings |= {"decontamination": self.decontamination.identity()}
         # What a preset holds is identity, not its name: its constants may change.
         return {**settings, "steps": self.for_parts().steps}
 
@@ -92,12 +94,14 @@ def clean_corpus(
     held_out = held_out_sets(eval_set, config.decontamination)
     inputs = [f"read@{part.fingerprint}" for part in raw_parts]
     inputs += [held.key for held in held_out]
+    earlier = earlier_corpora(config.dedup, root)
+    inputs += [corpus.key for corpus in earlier]
     key = artifact_key(STAGE, STAGE_VERSION, config.identity(), inputs)
     jobs = [_job(config, part, held_out, root, runtime) for part in raw_parts]
     directory = build(
         key,
         root / STAGE / short(key.fingerprint),
-        lambda directory: _clean(_Work(config, raw_parts, jobs, root, runtime), directory),
+        lambda directory: _clean(_Work(config, raw_parts, jobs, earlier, root, runtime), directory),
         root=root,
         runtime=runtime,
     )
@@ -109,6 +113,7 @@ class _Work:
     config: CleanConfig
     raw_parts: Sequence[RawPart]
     jobs: Sequence[PartJob]
+    earlier: Sequence[CleanedCorpus]
     root: Path
     runtime: Runtime
 
@@ -140,13 +145,16 @@ def _clean(work: _Work, directory: Path) -> Outcome:
     ]
     config = work.config
     merged = merge_parts(
-        parts, work.jobs[0].held_out, config.dedup, config.decontamination, directory
-    )
+        parts, work.jobs[0].held_out, config.dedup, config.decontamination, directory,
+        seed=config.seed, earlier=work.earlier,
+    )  # fmt: skip
     funnel = Funnel()
     for i, part in enumerate(parts):
         removed = read_removed(directory, i)
         part_facts = read_manifest(part.path).facts
-        funnel.add(part.source, tally_part(part_facts, removed))
+        tally = tally_part(part_facts, removed)
+        tally.bytes_kept -= cut_bytes(directory, i)
+        funnel.add(part.source, tally)
         languages = languages_of_rows(part.path, removed.column("row").to_numpy())
         funnel.add_languages(tally_languages(part_facts, removed, languages))
     _check(funnel, work.runtime)

@@ -71,9 +71,9 @@ def test_clean_removes_copies_and_keeps_the_longest(clean):
     assert removed["jaccard"] == 1
 
 
-def test_clean_keeps_the_first_file_among_equals(clean):
+def test_clean_keeps_the_smallest_id_among_equals(clean):
     corpus = clean([{"z": made_up(1)}, {"a": made_up(1), "b": made_up(2)}])
-    assert kept_ids(corpus) == ["z", "b"]
+    assert kept_ids(corpus) == ["a", "b"]
 
 
 def test_clean_removes_near_duplicates_with_the_proof(clean):

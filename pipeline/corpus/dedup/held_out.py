@@ -9,13 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.artifacts import EvalSet
+from pipeline.corpus.dedup.held_out_files import content_digest, held_out_paths, read_held_out
 from pipeline.corpus.dedup.keys import content_keys
-from pipeline.corpus.dedup.minhash import U32, Shingles, shingles_of, signatures_of
-from pipeline.corpus.dedup.settings import DecontaminationConfig, SignatureConfig
+from pipeline.corpus.dedup.minhash import Hashes, Shingles, shingles_of, signatures_of
+from pipeline.corpus.dedup.settings import DecontaminationConfig, HeldOutFiles, SignatureConfig
 from pipeline.corpus.document import TextBatch, iter_batches
 from pipeline.corpus.ngrams import HeldOutGrams
 from pipeline.corpus.repair import RepairConfig
 from pipeline.corpus.words import I64, words_of
+from pipeline.store.errors import DataError
+
+_SCHEMA = pa.schema([("doc_id", pa.string()), ("text", pa.large_string())])
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,16 @@ class HeldOut:
     """E held-out documents, repaired like the training text so that equal means equal."""
 
     doc_ids: tuple[str, ...]
+    set_names: tuple[str, ...]
+    """(E,) which set each belongs to."""
     id_set: frozenset[str]
+    """Ids that training documents must not have: those of the frozen eval set."""
     keys: frozenset[bytes]
     grams: HeldOutGrams
     chars: I64
     """(E,)"""
     shingles: Shingles
-    signatures: U32
+    signatures: Hashes
     """(E, size)"""
 
 
@@ -38,16 +45,37 @@ class HeldOutSet:
     """One set of held-out documents, known by its content."""
 
     name: str
-    path: Path
-    """Arrow IPC file with `doc_id` and `text`."""
     key: str
-    """`eval_set@<fingerprint>`: how it enters the identity of a part."""
+    """`eval_set@<fingerprint>` or `held_out@<sha256>`: how it enters the identity of a part."""
+    documents: Path | None = None
+    """The frozen eval set's Arrow IPC file with `doc_id` and `text`."""
+    files: HeldOutFiles | None = None
+    """Or the user's files."""
+
+    def read(self) -> pa.Table:
+        """`doc_id` and `text`; DataError when the user's files changed since they were hashed."""
+        if self.documents is not None:
+            batches = iter_batches(self.documents, columns=_SCHEMA.names)
+            tables = [batch.table.cast(_SCHEMA) for batch in batches]
+            return pa.concat_tables([_SCHEMA.empty_table(), *tables])
+        assert self.files is not None
+        paths = held_out_paths(self.files)
+        table = read_held_out(self.files, paths)
+        if self.key != f"held_out@{content_digest(self.files, paths)}":
+            raise DataError(
+                f"the held-out files of {self.name} changed while the run was going on; run again"
+            )
+        return table
 
 
 def held_out_sets(eval_set: EvalSet, config: DecontaminationConfig) -> tuple[HeldOutSet, ...]:
-    """What the training text is kept free of: the frozen eval set."""
-    del config
-    return (HeldOutSet(eval_set.name, eval_set.documents_path, eval_set.key),)
+    """What the training text is kept free of: the frozen eval set, then the user's sets."""
+    frozen = HeldOutSet(eval_set.name, eval_set.key, documents=eval_set.documents_path)
+    others = [
+        HeldOutSet(one.name, f"held_out@{content_digest(one, held_out_paths(one))}", files=one)
+        for one in config.against
+    ]
+    return (frozen, *others)
 
 
 @functools.lru_cache(maxsize=2)
@@ -55,37 +83,35 @@ def load_held_out(
     sets: tuple[HeldOutSet, ...], repair: RepairConfig, signatures: SignatureConfig
 ) -> HeldOut:
     """Index the held-out documents; once per process and content (it is in the sets' keys)."""
-    batches = [b for one in sets for b in iter_batches(one.path, columns=("doc_id", "text"))]
-    schema = pa.schema([("doc_id", pa.string()), ("text", pa.large_string())])
-    table = pa.concat_tables([b.table.cast(schema) for b in batches]) if batches else None
-    batch = TextBatch(table if table is not None else schema.empty_table())
+    tables = [one.read() for one in sets]
+    batch = TextBatch(pa.concat_tables(tables or [_SCHEMA.empty_table()]).combine_chunks())
     batch, _ = repair.apply(batch)
     words = words_of(batch)
-    shingles = shingles_of(words, shingle_words=signatures.shingle_words)
+    shingles = shingles_of(words, signatures)
+    frozen = [one.documents is not None for one in sets]
+    names = [
+        one.name for one, table in zip(sets, tables, strict=True) for _ in range(table.num_rows)
+    ]
+    num_frozen = sum(
+        table.num_rows for table, is_frozen in zip(tables, frozen, strict=True) if is_frozen
+    )
+    assert frozen == sorted(frozen, reverse=True)  # frozen ones first, so a prefix of the ids
     return HeldOut(
         doc_ids=tuple(batch.doc_ids),
-        id_set=frozenset(batch.doc_ids),
+        set_names=tuple(names),
+        id_set=frozenset(batch.doc_ids[:num_frozen]),
         keys=frozenset(content_keys(batch.texts)),
         grams=HeldOutGrams.of(words),
         chars=batch.num_chars.astype(np.int64),
         shingles=shingles,
-        signatures=signatures_of(shingles, size=signatures.size, seed=signatures.seed),
+        signatures=signatures_of(shingles, signatures),
     )
 
 
-def share_seen(
-    held_out: HeldOut, parts: Sequence[pa.Table], removed: Sequence[pa.Table | None]
-) -> float:
-    """Share of the held-out 13-gram occurrences that the parts' documents contain.
-
-    `parts` are tables with `held_out_grams`; `removed` lists with `row` what to leave out of each.
-    """
-    seen = np.zeros(len(held_out.grams.grams), np.bool_)
-    for part, gone in zip(parts, removed, strict=True):
-        keep = np.ones(part.num_rows, np.bool_)
-        if gone is not None:
-            keep[gone.column("row").to_numpy()] = False
-        for chunk in part.column("held_out_grams").filter(pa.array(keep)).chunks:
-            seen[chunk.flatten().to_numpy()] = True
-    total = int(held_out.grams.occurrences.sum())
-    return float(held_out.grams.occurrences[seen].sum() / max(total, 1))
+def most_shared(held_out: HeldOut, grams: Sequence[int]) -> int | None:
+    """The held-out document that owns most of the distinct 13-grams; None for no grams."""
+    index = held_out.grams
+    owners = [index.owners[index.owner_bounds[g] : index.owner_bounds[g + 1]] for g in grams]
+    if not owners:
+        return None
+    return int(np.bincount(np.concatenate(owners)).argmax())

@@ -1,168 +1,121 @@
-"""Which kept documents leave again when all parts are seen together, and because of which other.
+"""Why a document leaves when all parts are seen together, and how that is written down.
 
-    too much of it is held-out text  held_out_overlap
-    too much of a held-out document  held_out_covered
-    equal but for white space        exact_duplicate
-    alike (LSH, then true Jaccard)   held_out_near_duplicate, near_duplicate
-
-Documents are visited in the order of preference (held-out, longest, order of parts, id). One is
-removed when it is a verified duplicate of one that stays, so a chain a~b~c loses only what
-resembles a survivor: transitive closure once dissolved whole sources elsewhere.
+too much of it is held-out text  held_out_overlap
+too much of a held-out document  held_out_covered
+equal but for white space        exact_duplicate
+of one address (off by default)  duplicate_url
+alike (LSH, then true Jaccard)   held_out_near_duplicate, near_duplicate
+little but lines found elsewhere repeated_lines (off by default)
 """
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.dedup import jaccard
-from pipeline.corpus.dedup.comparison import Comparison
-from pipeline.corpus.dedup.lsh import candidate_pairs
-from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
+from pipeline.corpus.dedup.pool import GONE, Pool
+from pipeline.corpus.words import I64
 
 HELD_OUT_OVERLAP = "held_out_overlap"
 HELD_OUT_COVERED = "held_out_covered"
 HELD_OUT_NEAR_DUPLICATE = "held_out_near_duplicate"
 EXACT_DUPLICATE = "exact_duplicate"
+DUPLICATE_URL = "duplicate_url"
 NEAR_DUPLICATE = "near_duplicate"
+REPEATED_LINES = "repeated_lines"
+REASONS = (
+    "", HELD_OUT_OVERLAP, HELD_OUT_COVERED, HELD_OUT_NEAR_DUPLICATE,
+    EXACT_DUPLICATE, DUPLICATE_URL, NEAR_DUPLICATE, REPEATED_LINES,
+)  # fmt: skip
+"""What the numbers in Pool.reason mean; 0 stays."""
+OF_OTHERS = (EXACT_DUPLICATE, DUPLICATE_URL, NEAR_DUPLICATE, HELD_OUT_NEAR_DUPLICATE)
+"""Reasons that name another document as the one of the group that stays."""
+
 REMOVED_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),  # in the part's documents.arrow
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("duplicate_of", pa.string()),  # null without a twin
-        pa.field("jaccard", pa.float64()),  # 1 for exact duplicates
+        # The document it repeats; of held-out text the one it shares most with. Null without one.
+        pa.field("duplicate_of", pa.string()),
+        # Held-out set or earlier corpus of that document; null for one of this corpus.
+        pa.field("duplicate_in", pa.string()),
+        pa.field("jaccard", pa.float64()),  # 1 for exact duplicates, null where not compared
+        # The one of the group that stays in the end; null when none of this corpus does.
+        pa.field("keeper", pa.string()),
         pa.field("overlap", pa.float64(), nullable=False),
         pa.field("covered", pa.float64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
     ]
 )
-_ESTIMATE_MARGIN = 0.25  # five standard deviations of a 112-entry estimate
 
 
-@dataclass(frozen=True)
-class Removal:
-    """Why one document of a Comparison leaves."""
-
-    reason: str
-    duplicate_of: int | None = None
-    """Index in the Comparison."""
-    jaccard: float | None = None
+def number_of(reason: str) -> int:
+    """The number of a reason in Pool.reason."""
+    return REASONS.index(reason)
 
 
-@dataclass(frozen=True)
-class Removals:
-    """Removals by index in the Comparison, and the counts of how they were found."""
+def keepers_of(pool: Pool) -> I64:
+    """(M,) the rank that stays in the end of each one's group: its own unless it repeats another.
 
-    by_index: dict[int, Removal]
-    facts: dict[str, int]
-
-    def tables(self, comparison: Comparison) -> list[pa.Table]:
-        """One table in REMOVED_SCHEMA per part, rows ascending."""
-        rows: dict[int, list[tuple[object, ...]]] = defaultdict(list)
-        for index, removal in self.by_index.items():
-            twin = removal.duplicate_of
-            rows[int(comparison.part[index])].append(
-                (
-                    int(comparison.row[index]),
-                    comparison.doc_id[index],
-                    removal.reason,
-                    None if twin is None else comparison.doc_id[twin],
-                    removal.jaccard,
-                    float(comparison.overlap[index]),
-                    float(comparison.covered[index]),
-                    int(comparison.num_bytes[index]),
-                )
-            )
-        return [_table(sorted(rows[part])) for part in range(len(comparison.parts))]
+    -1 where the group has nobody left.
+    """
+    follows = np.isin(pool.reason, [number_of(reason) for reason in OF_OTHERS])
+    keeper = np.where(follows, pool.twin, np.arange(len(pool), dtype=np.int32)).astype(np.int64)
+    while True:  # a copy's original may be a near-duplicate: three steps at most
+        further = keeper[keeper]
+        if np.array_equal(further, keeper):
+            break
+        keeper = further
+    keeper[pool.reason[keeper] != 0] = -1
+    return keeper
 
 
-def decide_removals(
-    comparison: Comparison, dedup: DedupConfig, decontamination: DecontaminationConfig
-) -> Removals:
-    """Decide for every document; depends on content and order of parts, nothing else."""
-    removed: dict[int, Removal] = {}
-    for index in np.flatnonzero(comparison.covered > decontamination.max_covered):
-        removed[int(index)] = Removal(HELD_OUT_COVERED)
-    for index in np.flatnonzero(comparison.overlap > decontamination.max_overlap):
-        removed[int(index)] = Removal(HELD_OUT_OVERLAP)
-    if dedup.exact:
-        removed |= _exact_duplicates(comparison, removed)
-    facts = {"candidate_pairs": 0, "similar_pairs": 0, "crowded_buckets": 0}
-    if dedup.near or decontamination.near_duplicates:
-        facts |= _near_duplicates(comparison, dedup, decontamination, removed)
-    counts = Counter(removal.reason for removal in removed.values())
-    return Removals(removed, dict(sorted(counts.items())) | facts)
+def removed_table(pool: Pool, segment: int, keepers: I64) -> pa.Table:
+    """The removal list of a part in REMOVED_SCHEMA, rows ascending."""
+    ranks = pool.ranks_of(segment).astype(np.int64)
+    gone = pool.reason[ranks]
+    rows = np.flatnonzero((gone != 0) & (gone != GONE))
+    ranks = ranks[rows]
+    twins, keeper = pool.twin[ranks].astype(np.int64), keepers[ranks]
+    jaccard = np.round(pool.jaccard[ranks].astype(np.float64), 6)
+    keeper[keeper < pool.num_fixed] = -1
+    with pool.segments.opened(segment) as table:
+        own = table.select(["doc_id", "overlap", "covered", "bytes"]).take(pa.array(rows))
+        own = pa.table({name: own.column(name).combine_chunks() for name in own.column_names})
+        columns = {
+            "row": pa.array(rows),
+            "doc_id": own.column("doc_id"),
+            "reason": pa.array([REASONS[number] for number in gone[rows]], pa.string()),
+            "duplicate_of": _ids(pool, twins),
+            "duplicate_in": _places(pool, twins),
+            "jaccard": pa.array(jaccard, mask=np.isnan(jaccard)),
+            "keeper": _ids(pool, keeper),
+            **{name: own.column(name) for name in ("overlap", "covered", "bytes")},
+        }
+        return pa.table([columns[name] for name in REMOVED_SCHEMA.names], schema=REMOVED_SCHEMA)
 
 
-def _exact_duplicates(comparison: Comparison, removed: dict[int, Removal]) -> dict[int, Removal]:
-    """Of equal content keys the most preferred stays; removed and held-out ones are left out."""
-    alive = ~comparison.is_held_out
-    alive[list(removed)] = False
-    rows = np.flatnonzero(alive)
-    numbers = comparison.key.take(pa.array(rows)).dictionary_encode().indices.to_numpy()
-    keeper: dict[int, int] = {}
-    found = {}
-    for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
-        first = keeper.setdefault(number, row)
-        if first != row:
-            found[row] = Removal(EXACT_DUPLICATE, first, 1.0)
-    return found
+def write_table(path: Path, table: pa.Table) -> None:
+    """One Arrow IPC file."""
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
 
 
-def _near_duplicates(
-    comparison: Comparison,
-    dedup: DedupConfig,
-    decontamination: DecontaminationConfig,
-    removed: dict[int, Removal],
-) -> dict[str, int]:
-    """Add the near-duplicates to `removed`; returns the counts of the search."""
-    usable = comparison.num_shingles > 0
-    usable[list(removed)] = False
-    candidates = candidate_pairs(comparison.signatures, usable, bands=dedup.bands)
-    pairs = candidates.pairs
-    # The order of preference puts held-out documents first: the earlier of a pair decides its kind.
-    from_held_out = comparison.is_held_out[pairs[:, 0]]
-    wanted = np.where(from_held_out, decontamination.near_duplicates, dedup.near)
-    pairs = pairs[wanted & ~comparison.is_held_out[pairs[:, 1]]]
-    likely = jaccard.estimated(comparison.signatures, pairs) >= dedup.min_jaccard - _ESTIMATE_MARGIN
-    pairs = pairs[likely]
-    similarity = jaccard.exact(pairs, comparison.num_shingles, comparison.shingles)
-    similar = similarity >= dedup.min_jaccard
-    pairs, similarity = pairs[similar], similarity[similar]
-    _keep_most_preferred(comparison, pairs, similarity, removed)
-    return {
-        "candidate_pairs": len(candidates.pairs),
-        "similar_pairs": len(pairs),
-        "crowded_buckets": candidates.crowded_buckets,
-    }
+def _ids(pool: Pool, ranks: I64) -> pa.Array:
+    """Document ids, null for -1."""
+    known = np.flatnonzero(ranks >= 0)
+    ids: list[str | None] = [None] * len(ranks)
+    for place, name in zip(known.tolist(), pool.ids(ranks[known]), strict=True):
+        ids[place] = name
+    return pa.array(ids, pa.string())
 
 
-def _keep_most_preferred(
-    comparison: Comparison,
-    pairs: npt.NDArray[np.int64],
-    similarity: npt.NDArray[np.float64],
-    removed: dict[int, Removal],
-) -> None:
-    """Visit later documents ascending; one alike a document that stays leaves."""
-    earlier_of: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for (earlier, later), value in zip(pairs.tolist(), similarity.tolist(), strict=True):
-        earlier_of[later].append((earlier, value))
-    is_held_out = comparison.is_held_out
-    for later in sorted(earlier_of):
-        stays = [(index, value) for index, value in earlier_of[later] if index not in removed]
-        if stays:
-            # Held-out first, then the most alike, then the most preferred.
-            twin, value = min(stays, key=lambda s: (not is_held_out[s[0]], -s[1], s[0]))
-            reason = HELD_OUT_NEAR_DUPLICATE if is_held_out[twin] else NEAR_DUPLICATE
-            removed[later] = Removal(reason, twin, value)
-
-
-def _table(rows: list[tuple[object, ...]]) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) or [()] * len(REMOVED_SCHEMA)
-    arrays = [
-        pa.array(column, field.type) for column, field in zip(columns, REMOVED_SCHEMA, strict=True)
-    ]
-    return pa.table(arrays, schema=REMOVED_SCHEMA)
+def _places(pool: Pool, ranks: I64) -> pa.Array:
+    """Name of the held-out set or earlier corpus of each rank; null for this corpus and for -1."""
+    names: list[str | None] = [None] * len(ranks)
+    outside = np.flatnonzero((ranks >= 0) & (ranks < pool.num_fixed))
+    for segment, places, _ in pool.by_segment(ranks[outside]):
+        for place in outside[places].tolist():
+            names[place] = pool.segments.members[segment].source
+    return pa.array(names, pa.string())

@@ -144,7 +144,7 @@ def _bisected(
             gone, code = middle, verdict
         else:
             kept = middle
-    return _simplest(kept, gone), code
+    return (kept if whole else _simplest(kept, gone)), code
 
 
 def _simplest(kept: float, gone: float) -> float:

@@ -144,19 +144,43 @@ def _short(value: float) -> str:
 
 
 def largest_clusters(corpus: CleanedCorpus, limit: int = CLUSTERS) -> list[Cluster]:
-    """Documents by whom they are duplicates of; two passes over the removal lists."""
+    """Documents by who stayed in the end; passes over the removal lists, memory for the keepers.
+
+    A copy of a document that left as a near-duplicate of a third counts for the third.
+    """
     sizes: Counter[str] = Counter()
     for part in measured_parts(corpus):
         sizes.update(keeper for keeper in part.removed.column("duplicate_of").to_pylist() if keeper)
-    largest = heapq.nsmallest(limit, sizes.items(), key=lambda item: (-item[1], item[0]))
+    links: dict[str, str] = {}
+    for part in measured_parts(corpus):
+        names = zip(
+            part.removed.column("doc_id").to_pylist(),
+            part.removed.column("duplicate_of").to_pylist(),
+            strict=True,
+        )
+        links |= {name: keeper for name, keeper in names if keeper and name in sizes}
+    whole: Counter[str] = Counter()
+    for keeper, size in sizes.items():
+        whole[_survivor(keeper, links)] += size
+    largest = heapq.nsmallest(limit, whole.items(), key=lambda item: (-item[1], item[0]))
     clusters = {keeper: Cluster(keeper, size) for keeper, size in largest}
     for part in measured_parts(corpus):
         for row in part.removed.to_pylist():
-            cluster = clusters.get(row["duplicate_of"] or "")
+            keeper = row["duplicate_of"]
+            cluster = clusters.get(_survivor(keeper, links)) if keeper else None
             if cluster is not None:
                 _join(cluster, row)
         _read_keepers(part, clusters)
     return list(clusters.values())
+
+
+def _survivor(name: str, links: Mapping[str, str]) -> str:
+    """Who stayed for `name`; a circle, which only damaged lists have, ends where it closes."""
+    seen = {name}
+    while name in links and links[name] not in seen:
+        name = links[name]
+        seen.add(name)
+    return name
 
 
 def _join(cluster: Cluster, row: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.store.errors import ConfigError, DataError
-from pipeline.store.files import sha256_bytes, write_bytes
+from pipeline.store.files import sha256_bytes, sha256_file, write_bytes
 from pipeline.tokens.merges import NUM_BYTES, Ranks, format_ranks
 from pipeline.tokens.patterns import PatternName
 
@@ -66,6 +66,7 @@ CACHE_NAMES = {
 _P50K_SHA256 = "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069"
 _VOCAB_BPE_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 _R50K_LINES = 50_256
+MAX_RANKS_BYTES = 64 << 20  # the largest published one has 3.6 MB; a larger file is not even read
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,13 @@ def find_ranks(name: PublishedName, places: Sequence[Path]) -> bytes:
         recognised = recognise(path)
         if recognised is not None and recognised[0] == publication.ranks_name:
             return recognised[1]
-        wrong.append(f"{path} has sha256 {sha256_bytes(path.read_bytes())}")
+        wrong.append(f"{path} has sha256 {sha256_file(path)}")
     seen = f" ({'; '.join(wrong)})" if wrong else ""
     raise ConfigError(
         f"tokenizer.name={name} needs {publication.ranks_name}.tiktoken with sha256 "
         f"{publication.sha256}; looked in {', '.join(map(str, places))}{seen}; nothing is "
         f"downloaded: set tokenizer.file to it, or to a tiktoken cache folder holding it as "
-        f"{CACHE_NAMES[publication.ranks_name]}, or run `mill tokenizer import FILE`"
+        f"{CACHE_NAMES[publication.ranks_name]}, or run `mill tokenizer import FILE ROOT/ranks`"
     )
 
 
@@ -132,6 +133,8 @@ def import_ranks(file: Path, into: Path) -> list[ImportedRanks]:
 
 def recognise(path: Path) -> tuple[str, bytes] | None:
     """Name and `.tiktoken` bytes of the published ranks in a file, or None if it holds none."""
+    if path.stat().st_size > MAX_RANKS_BYTES:
+        return None
     data = path.read_bytes()
     digest = sha256_bytes(data)
     for publication in PUBLICATIONS.values():

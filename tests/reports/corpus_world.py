@@ -9,7 +9,7 @@ from pipeline.stages.clean_corpus import CleanConfig, clean_corpus
 from pipeline.store.runtime import Runtime
 from tests.corpus.conftest import CHINESE, hold_out, made_up
 
-HOSTILE = '<script>alert("kept")</script><img src=x onerror=alert(1)> \u202egnp.exe [bold]x[/bold] 语言模型'
+HOSTILE = '<script>alert("kept")</script><img src=x onerror=alert(1)> [bold]x[/bold] 语言模型'
 HELD_OUT = made_up(999_983)
 STEPS = (
     {"kind": "length", "min_words": 30},

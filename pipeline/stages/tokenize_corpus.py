@@ -21,10 +21,9 @@ from pipeline.store.fingerprint import short
 from pipeline.store.manifest import is_finished, read_manifest
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.engines import choose_engine
-from pipeline.tokens.shards import token_dtype
+from pipeline.tokens.shards import SPLITS, token_dtype
 from pipeline.tokens.slices import (
     FACTS_PREFIX,
-    SPLITS,
     SliceJob,
     add_up,
     cut,

@@ -12,12 +12,14 @@ import numpy as np
 
 from pipeline.artifacts import TokenShards
 from pipeline.store.errors import ArtifactError
+from pipeline.tokens.compression import Measured
 from pipeline.tokens.order import sample_ids
-from pipeline.tokens.shards import Shards, Split, shard_paths
+from pipeline.tokens.shards import SPLITS, Shards, Split, shard_paths
 from pipeline.tokens.tokenizer import Tokenizer
 
 BOUNDARY = "│"
 BAR = 40  # characters of the longest bar
+MEASURED_DOCUMENTS, MEASURED_TOKENS = 300, 2_000  # so much is decoded for the Han figure
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,22 @@ def shard_facts(
 ) -> dict[str, Any]:
     """Counts, document lengths and decoded samples of one split.
 
-    Keys: files, documents, tokens, vocab_size, dtype, bytes_per_token, length {minimum, median,
-    mean, maximum}, histogram [{from, to, documents, tokens}] in powers of two, samples [{doc_id,
-    source, tokens, text}] with a mark between tokens. Lengths count bos and eos.
+    Keys: files, documents, tokens, vocab_size, dtype, bytes_per_token, tokens_per_han_character
+    (None without any in MEASURED_DOCUMENTS), length {minimum, median, mean, maximum}, histogram
+    [{from, to, documents, tokens}] in powers of two, samples [{doc_id, source, tokens, text}] with
+    a mark between tokens. Lengths count bos and eos.
     """
     opened = Shards.open(shard_paths(shards, split))
     tokenizer = tokenizer_of(shards)
     lengths = opened.document_lengths()
-    chosen = sample_ids(0, 0, len(lengths), 0, min(samples, len(lengths)))
+    wanted = min(max(samples, MEASURED_DOCUMENTS), len(lengths))
+    chosen = sample_ids(0, 0, len(lengths), 0, wanted).tolist()
+    measured = Measured()
+    for i in chosen:
+        ids = opened.document(i)[2][1 : 1 + MEASURED_TOKENS]
+        measured.add(tokenizer, tokenizer.decode(ids[ids < len(tokenizer.ranks)].tolist()))
     shown = []
-    for i in chosen.tolist():
+    for i in chosen[:samples]:
         doc_id, source, tokens = opened.document(i)
         text = show_tokens(tokenizer, tokens[:sample_tokens].tolist())
         shown.append({"doc_id": doc_id, "source": source, "tokens": len(tokens), "text": text})
@@ -94,6 +102,7 @@ def shard_facts(
         "vocab_size": opened.vocab_size,
         "dtype": np.dtype(opened.dtype).name,
         "bytes_per_token": shards.facts["bytes_per_token"],
+        "tokens_per_han_character": measured.facts().get("tokens_per_han_character"),
         "length": {
             "minimum": int(lengths.min()),
             "median": float(np.median(lengths)),
@@ -108,11 +117,20 @@ def shard_facts(
 def describe_shards(shards: TokenShards, *, split: Split = "train", samples: int = 3) -> str:
     """`shard_facts` for a terminal, with the tokens of every source."""
     facts = shard_facts(shards, split=split, samples=samples)
-    length = facts["length"]
+    length, han = facts["length"], facts["tokens_per_han_character"]
+    engines = ", ".join(shards.facts.get("engines", {})) or "tiktoken"
     lines = [
         f"{shards.ref} {split}: {facts['tokens']:,} tokens in {facts['documents']:,} documents, "
         f"{facts['files']} files, {facts['dtype']}",
-        f"vocabulary {facts['vocab_size']:,}, {facts['bytes_per_token']} bytes per token",
+        f"vocabulary {facts['vocab_size']:,}, {facts['bytes_per_token']} bytes per token"
+        + (f", {han} tokens per Han character" if han is not None else "")
+        + f", encoded by {engines}",
+        *(
+            f"{name}: {shards.facts[f'{name}_tokens']:,} tokens in "
+            f"{shards.facts[f'{name}_documents']:,} documents"
+            for name in SPLITS
+            if name != split
+        ),
         f"tokens per document: {length['minimum']} to {length['maximum']:,}, median "
         f"{length['median']:,.0f}, mean {length['mean']:,.0f}",
     ]

@@ -28,6 +28,7 @@ from pipeline.store.files import sha256_bytes
 
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = ("train", "validation")
 UINT16_VOCABULARY = 65_536  # ids 0..65,535 fit two bytes; one more would wrap silently
 SAMPLED_BATCHES = 8
 

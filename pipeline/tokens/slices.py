@@ -23,10 +23,9 @@ from pipeline.corpus.document import TextBatch
 from pipeline.store.errors import ArtifactError
 from pipeline.tokens.engines import EngineName, LoadedEngine, load_engine
 from pipeline.tokens.shard_writer import TokenRow, write_shard
-from pipeline.tokens.shards import Split
+from pipeline.tokens.shards import SPLITS, Split
 from pipeline.tokens.tokenizer import Tokenizer
 
-SPLITS: tuple[Split, ...] = ("train", "validation")
 FACTS_PREFIX = "slice-"
 
 

@@ -196,5 +196,7 @@ def test_description_counts_and_shows_tokens(shards, tokenizer):
     assert sum(row["documents"] for row in facts["histogram"]) == facts["documents"]
     assert sum(row["tokens"] for row in facts["histogram"]) == facts["tokens"]
     assert all(s["text"].startswith(f"<|bos|>{BOUNDARY}") for s in facts["samples"])
-    assert "tokens per document" in describe_shards(shards, samples=1)
+    shown = describe_shards(shards, samples=1)
+    for line in ("tokens per document", "validation: ", "tokens per Han character", "encoded by"):
+        assert line in shown
     assert read_manifest(shards.path).facts["tokenizer_sha256"] == tokenizer.sha256

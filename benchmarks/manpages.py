@@ -28,6 +28,8 @@ from pipeline.store.files import check_name
 WIDTH = 1_000  # columns, the most mandoc takes: nearly every paragraph stays on one line
 MARGIN = 10  # columns that mandoc may leave empty at the right
 INDENT = 7  # mandoc's columns before the text of a section
+NOTICE_SHARE = 0.02  # a paragraph on more of a package's pages is a notice; a guess, looked at
+NOTICE_CHARS = 12  # headings and words such as "none" are shorter
 _OVERSTRIKE = re.compile(".\b")
 # The renderer joins source lines by a space, which between two of these has no place.
 _WIDE = "[\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
@@ -63,15 +65,16 @@ def render_package(
             else:
                 sources[source] = path
         with ThreadPoolExecutor() as threads:  # the work is in child processes
-            texts = threads.map(lambda source: render(source, mandoc), sources)
-            for path, text in zip(sources.values(), texts, strict=True):
-                if not text:
-                    counts["renders to nothing"] += 1
-                    continue
-                target = out / package / path.relative_to(root).with_suffix(".txt")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text, encoding="utf-8")
-                counts["written"] += 1
+            texts = list(threads.map(lambda source: render(source, mandoc), sources))
+        texts, counts["notices cut"] = without_notices(texts)
+        for path, text in zip(sources.values(), texts, strict=True):
+            if not text:
+                counts["renders to nothing"] += 1
+                continue
+            target = out / package / path.relative_to(root).with_suffix(".txt")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            counts["written"] += 1
     return counts
 
 
@@ -90,6 +93,19 @@ def render(source: bytes, mandoc: str = "mandoc") -> str:
         return ""
     joined = _JOINT.sub("", "\n".join(kept))
     return re.sub(r"\n{3,}", "\n\n", joined).strip("\n") + "\n"
+
+
+def without_notices(texts: Sequence[str]) -> tuple[list[str], int]:
+    """The texts without what is no page's own: colophons and licences; how many were cut.
+
+    They make short pages look like copies of each other, and of held-out ones.
+    """
+    blocks = [re.split(r"\n\s*\n", text.strip("\n")) for text in texts]
+    pages = Counter(block for page in blocks for block in set(page) if len(block) >= NOTICE_CHARS)
+    most = max(2, NOTICE_SHARE * len(texts))
+    kept = [[block for block in page if pages[block] <= most] for page in blocks]
+    cut = sum(map(len, blocks)) - sum(map(len, kept))
+    return ["\n\n".join(page) + "\n" if any(page) else "" for page in kept], cut
 
 
 def _unfilled(lines: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from pipeline.store.files import read_json
 from pipeline.store.fingerprint import short
 from pipeline.store.manifest import is_finished, read_manifest
 from pipeline.store.runtime import Runtime
-from pipeline.tokens.engines import choose_engine
+from pipeline.tokens.engines import EngineName, choose_engine
 from pipeline.tokens.shards import SPLITS, token_dtype
 from pipeline.tokens.slices import (
     FACTS_PREFIX,
@@ -28,7 +28,7 @@ from pipeline.tokens.slices import (
     add_up,
     cut,
     document_bytes,
-    encode_slice,
+    encode_run,
     slice_documents,
 )
 from pipeline.tokens.tokenizer import Tokenizer
@@ -37,6 +37,7 @@ VERSION = 1
 PART_VERSION = 1
 PART_STAGE = "tokenize_part"
 INLINE_BYTES = 16 << 20  # less text is encoded sooner than worker processes have started
+RUNS_PER_WORKER = 4  # per part: few enough to read it only so often, enough to share it evenly
 PROOF_DOCUMENTS = 1000  # of each part; engines.PROOF_BYTES is the limit that counts
 _STAGING = "staging"
 
@@ -126,31 +127,50 @@ def _encode(
     if not missing:
         return
     choice = choose_engine(loaded, tokenizer.path, _first_texts(list(missing.values())))
-    sized: list[tuple[int, SliceJob]] = []
-    for part in missing.values():
-        sizes = document_bytes(part.kept)
-        for index, (start, stop) in enumerate(cut(sizes, config.shard_bytes)):
-            job = SliceJob(
-                part.kept, index, start, stop, tokenizer.path, part.staging,
-                config.validation_fraction, config.seed, choice.engine,
-            )  # fmt: skip
-            sized.append((int(sizes[start:stop].sum()), job))
+    sized = [
+        run
+        for part in missing.values()
+        for run in _runs(part, config, tokenizer, choice.engine, max(1, runtime.workers))
+    ]
     # The largest first, so that no worker is left alone with one at the end.
-    jobs = [job for _, job in sorted(sized, key=lambda item: -item[0])]
+    runs = [run for _, run in sorted(sized, key=lambda item: -item[0])]
+    shards_done = np.cumsum([0, *map(len, runs)]).tolist()
 
     def tell(done: int, total: int) -> None:
-        runtime.progress.advance(done, total, "shards")
+        runtime.progress.advance(shards_done[done], shards_done[total], "shards")
 
     made: list[dict[str, Any]] = []
     if sum(size for size, _ in sized) > INLINE_BYTES:
-        made = run_jobs(runtime, encode_slice, jobs, done=tell)
+        made = [fact for facts in run_jobs(runtime, encode_run, runs, done=tell) for fact in facts]
     else:
-        for done, job in enumerate(jobs, start=1):
-            made.append(encode_slice(job))
-            tell(done, len(jobs))
+        for done, run in enumerate(runs, start=1):
+            made += encode_run(run)
+            tell(done, len(runs))
     refused = {choice.refused, *(reason for fact in made for reason in fact.get("refused", ()))}
     for message in sorted(filter(None, refused)):
         runtime.progress.event("warning", {"message": message})
+
+
+def _runs(
+    part: _Part,
+    config: TokenizeConfig,
+    tokenizer: TrainedTokenizer,
+    engine: EngineName,
+    workers: int,
+) -> Iterator[tuple[int, tuple[SliceJob, ...]]]:
+    """Bytes and slices of each job of a part: slices that follow each other, to be read once."""
+    sizes = document_bytes(part.kept)
+    jobs = [
+        SliceJob(
+            part.kept, index, start, stop, tokenizer.path, part.staging,
+            config.validation_fraction, config.seed, engine,
+        )
+        for index, (start, stop) in enumerate(cut(sizes, config.shard_bytes))
+    ]  # fmt: skip
+    length = max(1, -(-len(jobs) // (RUNS_PER_WORKER * workers)))
+    for first in range(0, len(jobs), length):
+        run = tuple(jobs[first : first + length])
+        yield int(sizes[run[0].start : run[-1].stop].sum()), run
 
 
 def _first_texts(parts: list[_Part]) -> Iterator[bytes]:

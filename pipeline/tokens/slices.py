@@ -4,13 +4,15 @@ A slice is a run of documents cut by bytes of text, so it depends on the text al
 many workers there are. The facts file is written last: where it lies, the slice is done.
 """
 
+import collections
 import functools
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +82,29 @@ def is_validation(doc_id: str, *, fraction: float, seed: int) -> bool:
     return int.from_bytes(hashlib.sha256(data).digest()[:7], "big") < fraction * (1 << 56)
 
 
-def encode_slice(job: SliceJob) -> dict[str, Any]:
-    """Write the shards of a slice and return its counts; a slice that is done is only read."""
-    done = _done(job)
-    if done is not None:
-        return done
+def encode_run(jobs: Sequence[SliceJob]) -> list[dict[str, Any]]:
+    """Write the shards of consecutive slices of one part, reading the part once; their counts.
+
+    A slice that is done is only read.
+    """
+    documents = slice_documents(jobs[0].part, jobs[0].start, jobs[-1].stop)
+    facts = []
+    for job in jobs:
+        own = islice(documents, job.stop - job.start)
+        done = _done(job)
+        if done is None:
+            done = _encode_slice(job, own)
+        collections.deque(own, maxlen=0)  # what was not read of a slice that is done
+        facts.append(done)
+    return facts
+
+
+def _encode_slice(job: SliceJob, documents: Iterable[tuple[str, str, bytes]]) -> dict[str, Any]:
     tokenizer, loaded = _prepared(job.tokenizer, job.engine)
     rows: dict[Split, list[TokenRow]] = {split: [] for split in SPLITS}
     sources: dict[str, dict[str, int]] = {}
     sizes = dict.fromkeys(SPLITS, 0)
-    for doc_id, source, text in slice_documents(job.part, job.start, job.stop):
+    for doc_id, source, text in documents:
         ids = loaded.engine.encode(text)
         held = is_validation(doc_id, fraction=job.validation_fraction, seed=job.seed)
         split: Split = "validation" if held else "train"

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -49,6 +50,39 @@ def test_two_workers_write_the_same_bytes_as_one(
     assert content(again) == content(shards)
     assert again.facts == shards.facts
     assert len(content(shards)) > 8
+
+
+@pytest.mark.parametrize("per_worker", [1, 3])
+def test_how_slices_are_handed_out_changes_nothing(
+    root, corpus, artifact, shards, tmp_path, monkeypatch, per_worker
+):
+    """Also when some of the slices of a run were done before."""
+    monkeypatch.setattr(tokenize_stage, "RUNS_PER_WORKER", per_worker)
+    inputs = under(root, tmp_path, corpus, artifact)
+    part = shards.part_paths()[0].name
+    staging = tmp_path / "tokens" / shards.path.name / "staging" / part
+    tokenize_corpus(SHARDS, *inputs, root=tmp_path, runtime=Runtime())
+    made = tmp_path / "parts" / "tokenize" / part
+    staging.mkdir(parents=True)
+    facts = json.loads((made / "manifest.json").read_text())["facts"]
+    for number in ("00001", "00003"):
+        counts = {}
+        for split in ("train", "validation"):
+            path = made / f"{split}-{number}.arrow"
+            opened = Shards.open([path]) if path.is_file() else None
+            counts[f"{split}_documents"] = opened.num_documents if opened else 0
+            counts[f"{split}_tokens"] = opened.num_tokens if opened else 0
+            counts[f"{split}_bytes"] = 0
+            if opened:
+                path.rename(staging / path.name)
+        counts |= {"shards": 1, "sources": {}, "engines": {"done before": 1}}
+        (staging / f"slice-{number}.json").write_text(json.dumps(counts))
+    (made / "manifest.json").unlink()
+    (tmp_path / "tokens" / shards.path.name / "manifest.json").unlink()
+    again = tokenize_corpus(SHARDS, *inputs, root=tmp_path, runtime=Runtime())
+    assert content(again) == content(shards)
+    assert again.facts["engines"]["done before"] == 2
+    assert again.facts["train_tokens"] == shards.facts["train_tokens"] > facts["train_tokens"]
 
 
 def test_facts_add_up(shards, corpus, tokenizer):

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import CleanedCorpus
 from pipeline.corpus.document import TextBatch, iter_batches, open_documents
+from pipeline.corpus.mixing import mix_name, passes, read_repeats
 from pipeline.corpus.rejects import DOCUMENTS
 from pipeline.store.fingerprint import digest
 from pipeline.store.manifest import read_manifest
@@ -41,9 +42,11 @@ class KeptPart:
     removed: Path
     """Arrow IPC file: row, doc_id, reason, and more (`dedup.removal.REMOVED_SCHEMA`)."""
     fingerprint: str
-    """Digest of the part, the removed rows and the cuts: equal fingerprints, equal kept text."""
+    """Digest of the part and of these lists: equal fingerprints, equal text in equal order."""
     cuts: Path | None = None
     """Arrow IPC file in CUT_SCHEMA; None where nothing is cut."""
+    mix: Path | None = None
+    """Arrow IPC file in `mixing.MIX_SCHEMA`; None where every document is used once."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,16 @@ def kept_parts(corpus: CleanedCorpus) -> list[KeptPart]:
         }
         if cuts.is_file():
             identity["cuts"] = [column.tolist() for column in _cut_columns(cuts)]
-        parts.append(KeptPart(path, removed, digest(identity), cuts if cuts.is_file() else None))
+        mix = corpus.path / mix_name(index)
+        if mix.is_file():
+            with open_documents(mix) as reader:
+                identity["mix"] = reader.read_all().to_pydict()
+        parts.append(
+            KeptPart(
+                path, removed, digest(identity),
+                cuts if cuts.is_file() else None, mix if mix.is_file() else None,
+            )
+        )  # fmt: skip
     return parts
 
 
@@ -110,23 +122,17 @@ def cut_bytes(directory: Path, index: int) -> int:
 
 
 def iter_kept(part: KeptPart, columns: Sequence[str] = READ_COLUMNS) -> Iterator[TextBatch]:
-    """The kept documents of a part less what is cut, one record batch at a time, in order."""
-    removed = _removed_rows(part.removed)
-    cuts = _cut_columns(part.cuts) if part.cuts is not None and "text" in columns else None
-    start = 0
-    for batch in iter_batches(part.path / DOCUMENTS, columns):
-        stop = start + len(batch)
-        if cuts is not None:
-            low, high = np.searchsorted(cuts[0], (start, stop))
-            batch = _without(batch, cuts[0][low:high] - start, cuts[1][low:high], cuts[2][low:high])
-        low, high = np.searchsorted(removed, (start, stop))
-        start = stop
-        if low == high:
-            yield batch
-            continue
-        keep = np.ones(len(batch), np.bool_)
-        keep[removed[low:high] - (stop - len(batch))] = False
-        yield batch.filtered(keep)
+    """The kept documents of a part less what is cut, one record batch at a time, in order.
+
+    A mixed corpus gives the part several times over, each time only the rows drawn so often.
+    """
+    if part.mix is None:
+        yield from _iter_once(part, columns, None)
+        return
+    with open_documents(part.path / DOCUMENTS) as reader:
+        count = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+    for drawn in passes(read_repeats(part.mix, count)):
+        yield from _iter_once(part, columns, drawn)
 
 
 def read_kept(part: KeptPart, columns: Sequence[str] = READ_COLUMNS) -> pa.Table:
@@ -143,6 +149,24 @@ def iter_documents(corpus: CleanedCorpus) -> Iterator[Document]:
         for batch in iter_kept(part):
             rows = zip(batch.doc_ids, batch.texts, batch.sources, strict=True)
             yield from (Document(*row) for row in rows)
+
+
+def _iter_once(
+    part: KeptPart, columns: Sequence[str], drawn: npt.NDArray[np.bool_] | None
+) -> Iterator[TextBatch]:
+    removed = _removed_rows(part.removed)
+    cuts = _cut_columns(part.cuts) if part.cuts is not None and "text" in columns else None
+    start = 0
+    for batch in iter_batches(part.path / DOCUMENTS, columns):
+        stop = start + len(batch)
+        if cuts is not None:
+            low, high = np.searchsorted(cuts[0], (start, stop))
+            batch = _without(batch, cuts[0][low:high] - start, cuts[1][low:high], cuts[2][low:high])
+        keep = np.ones(len(batch), np.bool_) if drawn is None else drawn[start:stop].copy()
+        low, high = np.searchsorted(removed, (start, stop))
+        keep[removed[low:high] - start] = False
+        start = stop
+        yield batch if keep.all() else batch.filtered(keep)
 
 
 def _removed_rows(path: Path) -> I64:

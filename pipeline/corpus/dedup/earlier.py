@@ -39,7 +39,7 @@ def earlier_segments(
 
     ConfigError when signatures cannot be compared or when a part belongs to both.
     """
-    current = {read_manifest(part).fingerprint: part for part in parts}
+    current = {read_manifest(part).fingerprint for part in parts} if corpora else set()
     segments = []
     for corpus in corpora:
         for index, part in enumerate(corpus.part_paths()):

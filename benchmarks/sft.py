@@ -1,0 +1,300 @@
+"""Fine-tuning beside TRL's SFTTrainer: trained tokens per second, padding, validation loss.
+
+    python -m benchmarks.sft --root ROOT              write results/sft.json
+    python -m benchmarks.sft --root ROOT --quick      few steps, printed and never written
+
+ROOT holds a finished run of the default; its base model, examples and tokenizer are what both
+sides fine-tune with: the same token ids and masks, AdamW, constant rate, rows and steps. TRL runs
+padded and packed. Both final weights are scored by the same function on the same validation
+examples. Sides take turns, each in a process of its own; times are from the first step to the last.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from benchmarks.peer_environment import DEFAULT_FOLDER, environment
+from benchmarks.report import render
+from benchmarks.results_file import (
+    CHECKOUT,
+    Claim,
+    Result,
+    Row,
+    here,
+    median,
+    require_clean,
+    today,
+    write_result,
+)
+from model.checkpoint_io import load_model, save_model
+from model.huggingface import export_weights, import_weights
+from model.optim import AdamWConfig
+from model.schedule import LinearSchedule
+from pipeline.artifacts import (
+    Checkpoint,
+    ExampleSet,
+    TrainedTokenizer,
+    finished_artifacts,
+    parents_of,
+)
+from pipeline.conversations.example import read_examples
+from pipeline.conversations.packing import write_rows
+from pipeline.conversations.template import segments
+from pipeline.evals.sft import response_loss
+from pipeline.store.errors import ArtifactError, MillError
+from pipeline.store.files import read_json, write_json
+from pipeline.tokens.batches import PackedRows
+from pipeline.tokens.huggingface import write_huggingface
+from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.job import TrainingJob, write_job
+
+ROWS = 16
+LEARNING_RATE = 1e-3
+TARGET = 1.2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What both sides are given."""
+
+    base: Checkpoint
+    examples: ExampleSet
+    tokenizer: Tokenizer
+    directory: Path
+    steps: int
+    threads: int
+
+    @property
+    def capacity(self) -> int:
+        """Ids per row: the base model's context."""
+        return int(read_json(self.base.model_config_path)["context_length"])
+
+    @property
+    def rows(self) -> Path:
+        """Our packed rows."""
+        return self.directory / "rows.arrow"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One side's round."""
+
+    seconds: float
+    trained: int
+    padding: float
+    """Share of the positions that are padding."""
+    loss: float
+    """Nats per trained token of the validation examples, after training."""
+    versions: dict[str, str]
+
+    @property
+    def rate(self) -> float:
+        """Trained tokens per second."""
+        return self.trained / self.seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sft", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="of a finished run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--quick", action="store_true", help="one short round, not written")
+    parser.add_argument(
+        "--peers", type=Path, default=DEFAULT_FOLDER, help="folder of the peers' environments"
+    )
+    given = parser.parse_args(arguments)
+    measured = here(("torch", "transformers"))
+    try:
+        if not given.quick:
+            require_clean(measured)
+        python = environment(given.peers, "trl")
+        with tempfile.TemporaryDirectory() as temporary:
+            steps, rounds = (10, 1) if given.quick else (given.steps, given.rounds)
+            task = prepare(given.root, Path(temporary), steps)
+            ours, packed, padded = run_rounds(task, python, rounds)
+    except MillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    versions = {**measured.versions, "trl": packed[0].versions["trl"]}
+    result = conclude(ours, packed, padded, replace(measured, versions=versions))
+    print(render([result], short=False))
+    if not given.quick:
+        print(write_result(result))
+    return 0
+
+
+def prepare(root: Path, directory: Path, steps: int) -> Task:
+    """Ids and masks for both sides, the base model in both formats."""
+    tuned = [
+        artifact
+        for artifact in finished_artifacts(root.absolute())
+        if isinstance(artifact, Checkpoint) and artifact.stage == "finetune"
+    ]
+    if not tuned:
+        raise ArtifactError(f"{root} holds no fine-tuned model; run `make demo` first, give --root")
+    newest = max(tuned, key=lambda a: (a.path / "manifest.json").stat().st_mtime_ns)
+    parents = parents_of(newest)
+    base = next(p for p in parents if isinstance(p, Checkpoint))
+    examples = next(p for p in parents if isinstance(p, ExampleSet))
+    tokenizer = next(p for p in parents if isinstance(p, TrainedTokenizer))
+    vocabulary = Tokenizer.load(tokenizer.path)
+    threads = len(os.sched_getaffinity(0))
+    task = Task(base, examples, vocabulary, directory, steps, threads)
+    write_rows(
+        examples.path / "train.jsonl", vocabulary, task.rows, context_length=task.capacity - 1
+    )
+    with (directory / "train.jsonl").open("w", encoding="utf-8") as handle:
+        for example in read_examples(examples.path / "train.jsonl"):
+            item = segments(example, vocabulary)
+            if len(item.ids) <= task.capacity:
+                row = {"input_ids": item.ids, "completion_mask": item.trainable}
+                handle.write(json.dumps(row) + "\n")
+    folder = directory / "huggingface"
+    folder.mkdir()
+    config, weights = export_weights(load_model(base.weights_path.parent))
+    write_json(folder / "config.json", config)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_huggingface(vocabulary, folder)
+    return task
+
+
+def run_rounds(
+    task: Task, python: Path, rounds: int
+) -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
+    """Ours, TRL packed, TRL padded, in turns."""
+    ours, packed, padded = [], [], []
+    for number in range(rounds):
+        ours.append(run_ours(task, number))
+        packed.append(run_trl(task, python, number, packing=True))
+        padded.append(run_trl(task, python, number, packing=False))
+        print(
+            f"round {number + 1}: ours {ours[-1].rate:,.0f} trained tokens/s, TRL packed "
+            f"{packed[-1].rate:,.0f}, TRL padded {padded[-1].rate:,.0f}",
+            file=sys.stderr,
+        )
+    return ours, packed, padded
+
+
+def run_ours(task: Task, number: int) -> Outcome:
+    """Our training process on the packed rows."""
+    directory = task.directory / f"ours-{number}"
+    directory.mkdir()
+    model = load_model(task.base.weights_path.parent)
+    start = directory / "start"
+    save_model(model, start)
+    job = TrainingJob(
+        directory=str(directory), digest=f"benchmark-{number}", tokenizer=str(task.directory),
+        data="rows", train_paths=(str(task.rows),), validation_paths=(), model=model.config,
+        weights=str(start), weights_kind="ours", context_length=task.capacity - 1, batch_rows=ROWS,
+        micro_batch_rows=ROWS, steps=task.steps,
+        optimizer=AdamWConfig(learning_rate=LEARNING_RATE, weight_decay=0.0),
+        schedule=LinearSchedule(warmup_fraction=0.0, final_fraction=1.0), grad_clip=1.0,
+        seed=number, dtype="float32", validation_every=1_000_000, validation_tokens=1, keep="last",
+        patience=None, max_skipped_in_row=10, prompts=(), sample_tokens=1, answer_prompts=True,
+        threads=task.threads, log_every_seconds=1e9, checkpoint_every_seconds=1e9,
+    )  # fmt: skip
+    task.tokenizer.save(task.directory)
+    write_job(directory / "job.json", job)
+    command = [sys.executable, "-c", _OURS, str(directory / "job.json")]
+    done = _run(command, cwd=CHECKOUT)
+    source = PackedRows(task.rows, rows=ROWS, seed=number)
+    trained = padding = 0
+    for step in range(task.steps):
+        batch = source.batch(step)
+        trained += int(batch["loss_mask"].sum())
+        padding += int((batch["segment_ids"] == 0).sum())
+    positions = task.steps * ROWS * (task.capacity - 1)
+    loss = _validation_loss(task, load_model(directory / "final"))
+    return Outcome(done["seconds"], trained, padding / positions, loss, {})
+
+
+# Facts go to stdout as one line; seconds are those of the steps, as the trainer counts them.
+_OURS = """
+import json, sys
+from pathlib import Path
+from pipeline.store.runtime import Silent
+from pipeline.training.job import read_job
+from pipeline.training.loop import train
+job = read_job(Path(sys.argv[1]))
+facts = train(job, Silent(), Silent())
+print(json.dumps({"seconds": job.steps * job.tokens_per_step / facts["tokens_per_second"]}))
+"""
+
+
+def run_trl(task: Task, python: Path, number: int, *, packing: bool) -> Outcome:
+    """SFTTrainer on the same ids."""
+    name = f"trl-{'packed' if packing else 'padded'}-{number}"
+    output = task.directory / name
+    job = {
+        "model": str(task.directory / "huggingface"), "data": str(task.directory / "train.jsonl"),
+        "output": str(output), "rows": ROWS, "context": task.capacity, "steps": task.steps,
+        "learning_rate": LEARNING_RATE, "packing": packing, "threads": task.threads,
+        "seed": number,
+    }  # fmt: skip
+    write_json(task.directory / f"{name}.json", job)
+    script = Path(__file__).with_name("peer_sft.py")
+    done = _run([str(python), str(script), str(task.directory / f"{name}.json")], cwd=output.parent)
+    padding = 1 - done["real"] / done["positions"]
+    loss = _validation_loss(task, import_weights(output))
+    return Outcome(done["seconds"], done["trained"], padding, loss, done["versions"])
+
+
+def _run(command: list[str], *, cwd: Path) -> dict[str, Any]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ArtifactError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
+    last: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return last
+
+
+def _validation_loss(task: Task, model: Any) -> float:
+    examples = list(read_examples(task.examples.path / "validation.jsonl"))
+    found = response_loss(model, task.tokenizer, examples, context=task.capacity - 1)
+    return float(found["response_loss"])
+
+
+def conclude(
+    ours: Sequence[Outcome], packed: Sequence[Outcome], padded: Sequence[Outcome], measured: Any
+) -> Result:
+    """Rows and claims from the rounds."""
+    rows = []
+    for name, theirs in (("TRL, packed", packed), ("TRL, padded", padded)):
+        for case, unit, better, value in (
+            ("fine-tuning speed", "trained tokens/s", "higher", lambda o: o.rate),
+            ("positions that are padding", "%", "lower", lambda o: 100 * o.padding),
+            ("validation loss after the same steps", "nats/token", "lower", lambda o: o.loss),
+        ):
+            rows.append(
+                Row(case, unit, tuple(map(value, ours)), better, name, tuple(map(value, theirs)))
+            )
+    best = max(median([o.rate for o in side]) for side in (packed, padded))
+    ratio = median([o.rate for o in ours]) / best
+    loss, their_loss = (median([o.loss for o in side]) for side in (ours, packed))
+    claims = (
+        Claim(
+            "trained tokens/s at least 1.2 times TRL's better mode",
+            TARGET, ratio, ratio >= TARGET,
+        ),
+        Claim(
+            "validation loss no higher than packed TRL's (1 % allowed)",
+            1.01 * their_loss, loss, loss <= 1.01 * their_loss,
+        ),
+    )  # fmt: skip
+    return Result("sft", today(), measured, tuple(rows), claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,10 +14,10 @@ bounded number of times.
 import functools
 import ipaddress
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.corpus.kernels.compiled import leaf
 from pipeline.corpus.rewrites.spans import I64, Text
 
 _LOCAL, _ALNUM, _DIGIT, _WORD = 1, 2, 4, 8
@@ -31,11 +31,12 @@ def email_spans(text: Text) -> tuple[I64, I64]:
     if not len(ats):
         return ats, ats
     documents = text.documents_of(ats)
-    found = _emails(
+    starts, ends = np.empty_like(ats), np.empty_like(ats)
+    count = _emails(
         text.data, ats, text.offsets[documents], text.offsets[documents + 1],
-        _byte_classes(), word_characters(),
+        _byte_classes(), word_characters(), starts, ends,
     )  # fmt: skip
-    return found[0], found[1]
+    return starts[:count], ends[:count]
 
 
 def ip_spans(text: Text, *, public_only: bool) -> tuple[I64, I64]:
@@ -46,9 +47,12 @@ def ip_spans(text: Text, *, public_only: bool) -> tuple[I64, I64]:
     # Most dots end sentences: a digit must stand on both sides.
     dots = _between_digits(text, dots)
     documents = text.documents_of(dots)
-    starts, ends = _ips(
-        text.data, dots, text.offsets[documents], text.offsets[documents + 1], _byte_classes()
-    )
+    starts, ends = np.empty_like(dots), np.empty_like(dots)
+    count = _ips(
+        text.data, dots, text.offsets[documents], text.offsets[documents + 1], _byte_classes(),
+        starts, ends,
+    )  # fmt: skip
+    starts, ends = starts[:count], ends[:count]
     data = text.view
     taken = np.fromiter(
         (
@@ -96,7 +100,7 @@ def _between_digits(text: Text, dots: I64) -> I64:
     return inside[(classes[text.data[inside - 1]] & classes[text.data[inside + 1]] & _DIGIT) > 0]
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _code_point_before(data: npt.NDArray[np.uint8], end: int) -> int:
     """The code point whose last byte is `data[end - 1]`; the bytes are valid UTF-8."""
     start = end - 1
@@ -110,7 +114,7 @@ def _code_point_before(data: npt.NDArray[np.uint8], end: int) -> int:
     return int(code)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _octet_ok(data: npt.NDArray[np.uint8], start: int, size: int) -> bool:
     """Whether `size` digits (1 to 3) from `start` stay below 256."""
     if size < 3:
@@ -124,7 +128,7 @@ def _octet_ok(data: npt.NDArray[np.uint8], start: int, size: int) -> bool:
     return bool(value < 256)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _digits_from(
     data: npt.NDArray[np.uint8], start: int, stop: int, classes: npt.NDArray[np.uint8]
 ) -> int:
@@ -135,7 +139,7 @@ def _digits_from(
     return size
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _octets_from(
     data: npt.NDArray[np.uint8],
     start: int,
@@ -156,7 +160,7 @@ def _octets_from(
     return position
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _host_end(
     data: npt.NDArray[np.uint8], start: int, stop: int, classes: npt.NDArray[np.uint8]
 ) -> int:
@@ -178,7 +182,7 @@ def _host_end(
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _literal_end(
     data: npt.NDArray[np.uint8], start: int, stop: int, classes: npt.NDArray[np.uint8]
 ) -> int:
@@ -200,7 +204,7 @@ def _literal_end(
     return after + 2 if data[after] == _COLON and data[after + 1] == _CLOSE else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _local_start(
     data: npt.NDArray[np.uint8],
     at: int,
@@ -229,7 +233,7 @@ def _local_start(
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _emails(
     data: npt.NDArray[np.uint8],
     ats: I64,
@@ -237,8 +241,10 @@ def _emails(
     stops: I64,
     classes: npt.NDArray[np.uint8],
     is_word: npt.NDArray[np.bool_],
-) -> tuple[I64, I64]:
-    starts, ends = np.empty(len(ats), np.int64), np.empty(len(ats), np.int64)
+    starts: I64,
+    ends: I64,
+) -> int:
+    """Fill `starts` and `ends`; how many addresses there are."""
     count, done = 0, np.int64(-1)
     for i in range(len(ats)):
         at = ats[i]
@@ -253,18 +259,20 @@ def _emails(
         starts[count], ends[count] = start, end
         count += 1
         done = np.int64(end)
-    return starts[:count].copy(), ends[:count].copy()
+    return count
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _ips(
     data: npt.NDArray[np.uint8],
     dots: I64,
     floors: I64,
     stops: I64,
     classes: npt.NDArray[np.uint8],
-) -> tuple[I64, I64]:
-    starts, ends = np.empty(len(dots), np.int64), np.empty(len(dots), np.int64)
+    starts: I64,
+    ends: I64,
+) -> int:
+    """Fill `starts` and `ends`; how many rows of four octets there are."""
     count, done = 0, np.int64(-1)
     for i in range(len(dots)):
         dot = dots[i]
@@ -293,4 +301,4 @@ def _ips(
         starts[count], ends[count] = start, last + size
         count += 1
         done = np.int64(last + size)
-    return starts[:count].copy(), ends[:count].copy()
+    return count

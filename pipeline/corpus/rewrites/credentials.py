@@ -9,10 +9,10 @@ string without one stays. All expressions are anchored at a run's start and cann
 import re
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.corpus.kernels.compiled import leaf
 from pipeline.corpus.rewrites.spans import I64, Text
 
 Found = tuple[str, int, int]
@@ -73,16 +73,19 @@ _BEGIN = re.compile(
     rb"|---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY ----"
 )
 _END = re.compile(rb"----(?:-END|[ ]END) [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-----?")
+# What belongs to a cut-off key: long lines of base64, and one shorter line behind the last of them.
 _KEY_LINES = re.compile(
-    rb"(?:(?:\\[nr]|\s)*[A-Za-z0-9+/=]{16,})*(?:(?:\\[nr]|\s)*[A-Za-z0-9+/]*={1,2})?"
+    rb"(?:(?:\\[nr]|\s)*[A-Za-z0-9+/=]{16,})*"
+    rb"(?:(?:\\r|\r)?(?:\\n|\n)[A-Za-z0-9+/=]{1,76}(?=[\r\n]|\\[nr]|\Z))?"
 )
 
 
 def api_key_spans(text: Text) -> Iterator[Found]:
     """API keys: ("api_keys", start, end) in bytes, in no order."""
     first, blob = int(text.offsets[0]), text.blob
-    starts, ends = _runs(text.data, text.offsets, _KEY_BYTES, _PREFIX_TABLE)
-    for start, end in zip((starts - first).tolist(), (ends - first).tolist(), strict=True):
+    runs = np.empty((len(blob) // MIN_RUN, 2), np.int64)
+    count = _runs(text.data, text.offsets, _KEY_BYTES, _PREFIX_TABLE, runs)
+    for start, end in (runs[:count] - first).tolist():
         match = _KEY.match(blob, start, end)
         if match is None and blob[start : start + 2] == b"AA":
             match = _TELEGRAM.search(blob, max(0, start - 11), end)
@@ -138,23 +141,23 @@ _PREFIX_TABLE = np.zeros(65536, np.bool_)
 _PREFIX_TABLE[[pair[0] * 256 + pair[1] for pair in _PREFIXES]] = True
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _runs(
     data: npt.NDArray[np.uint8],
     offsets: I64,
     is_key: npt.NDArray[np.bool_],
     is_prefix: npt.NDArray[np.bool_],
-) -> tuple[I64, I64]:
-    """Runs of MIN_RUN key bytes or more that begin like a key: (K,) starts, (K,) ends."""
-    found = np.empty((64, 2), np.int64)
+    found: npt.NDArray[np.int64],
+) -> int:
+    """Fill `found` with start and end of runs of key bytes that begin like a key; how many."""
     count = 0
     for i in range(len(offsets) - 1):
         position, stop = offsets[i], offsets[i + 1]
-        # Look at every 16th byte only: a run of 16 cannot pass between two looks.
-        look = position + 15
+        # Look at every MIN_RUN-th byte only: no run passes between two looks.
+        look = position + MIN_RUN - 1
         while look < stop:
             if not is_key[data[look]]:
-                look += 16
+                look += MIN_RUN
                 continue
             start = look
             while start > position and is_key[data[start - 1]]:
@@ -162,13 +165,9 @@ def _runs(
             end = look + 1
             while end < stop and is_key[data[end]]:
                 end += 1
-            if end - start >= 16 and is_prefix[np.int64(data[start]) * 256 + data[start + 1]]:
-                if count == len(found):
-                    grown = np.empty((2 * count, 2), np.int64)
-                    grown[:count] = found
-                    found = grown
+            if end - start >= MIN_RUN and is_prefix[np.int64(data[start]) * 256 + data[start + 1]]:
                 found[count, 0], found[count, 1] = start, end
                 count += 1
             position = end
-            look = end + 15
-    return found[:count, 0].copy(), found[:count, 1].copy()
+            look = end + MIN_RUN - 1
+    return count

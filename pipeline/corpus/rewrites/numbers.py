@@ -8,10 +8,10 @@ Most text has no stretch of seven digits, so nothing but the first step costs ti
 import re
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.corpus.kernels.compiled import leaf
 from pipeline.corpus.rewrites.phones import phone_spans
 from pipeline.corpus.rewrites.spans import I64, Text
 
@@ -144,21 +144,22 @@ def _stretches(text: Text) -> npt.NDArray[np.int64]:
     """Rows of MIN_DIGITS digits or more: (K, 4) start, end, begin and end of their document."""
     first, last = text.offsets[0], text.offsets[-1]
     digits = np.flatnonzero(text.data[first:last] - np.uint8(ord("0")) < 10) + first
-    rows = _rows_of_digits(text.data, digits, text.offsets, _IS_SEPARATOR)
+    rows = np.empty((len(digits) // MIN_DIGITS, 2), np.int64)
+    rows = rows[: _rows_of_digits(text.data, digits, text.offsets, _IS_SEPARATOR, rows)]
     documents = text.documents_of(rows[:, 0])
     limits = np.stack([text.offsets[documents], text.offsets[documents + 1]], axis=1)
     return np.concatenate([rows, limits], axis=1)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _rows_of_digits(
     data: npt.NDArray[np.uint8],
     digits: I64,
     offsets: I64,
     is_separator: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.int64]:
-    """(K, 2) start and end of digits with MAX_GAP separators at most between two of them."""
-    found = np.empty((len(digits) // MIN_DIGITS, 2), np.int64)
+    found: npt.NDArray[np.int64],
+) -> int:
+    """Fill `found` with start and end of rows, MAX_GAP separators at most inside; how many."""
     count, size, document = 0, 0, 0
     start = np.int64(0)
     for i in range(len(digits) + 1):
@@ -172,10 +173,10 @@ def _rows_of_digits(
             size += 1
             continue
         if size >= MIN_DIGITS:
-            found[count] = (start, digits[i - 1] + 1)
+            found[count, 0], found[count, 1] = start, digits[i - 1] + 1
             count += 1
         if i < len(digits):
             start, size = digits[i], 1
             while offsets[document + 1] <= start:
                 document += 1
-    return found[:count].copy()
+    return count

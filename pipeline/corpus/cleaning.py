@@ -19,13 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.corpus.bias import MENTIONS, GroupFile, mentions
 from pipeline.corpus.chain import UNKNOWN, pass_through
 from pipeline.corpus.dedup.held_out import HeldOut, HeldOutSet, load_held_out
-from pipeline.corpus.dedup.keys import content_keys
+from pipeline.corpus.dedup.keys import content_keys_in
 from pipeline.corpus.dedup.settings import SignatureConfig
 from pipeline.corpus.dedup.signatures import SIGNATURES, signature_schema, signatures_table
 from pipeline.corpus.document import CLEANED_SCHEMA, TextBatch, iter_batches
-from pipeline.corpus.filters.judging import Verdicts
+from pipeline.corpus.filters.judging import Columns, Verdicts
 from pipeline.corpus.funnel import DROPPED
 from pipeline.corpus.rejects import (
     DOCUMENTS,
@@ -58,6 +59,7 @@ class PartConfig(BaseModel):
 
     repair: RepairConfig
     steps: tuple[AnyPlainStep, ...]
+    bias_groups: GroupFile | None = None
     signatures: SignatureConfig
 
 
@@ -193,7 +195,7 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
     batch, repaired = config.repair.apply(batch if is_free.all() else batch.filtered(is_free))
     tally.repaired.update(repaired)
 
-    keys = content_keys(batch.texts)
+    keys = content_keys_in(batch.data, batch.offsets)
     is_free = np.array([key not in held_out.keys for key in keys], np.bool_)
     tally.held_out_content += int((~is_free).sum())
     if not is_free.all():
@@ -202,7 +204,8 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
     passed = pass_through(config.steps, batch)
     tally.rewritten.update(passed.rewritten)
     if passed.batch is not batch or not is_free.all():
-        keys = content_keys(passed.batch.texts)  # duplicates are equal as they will be trained on
+        after = passed.batch  # duplicates are equal as they will be trained on
+        keys = content_keys_in(after.data, after.offsets)
     batch = passed.batch
     words = words_of(batch)
     overlap = held_out.grams.overlap(words)
@@ -213,7 +216,10 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
     tally.kept += int(keep.sum())
     tally.bytes_kept += int(batch.num_bytes[keep].sum())
     tally.add_language(passed.languages, batch.num_bytes.tolist(), verdicts)
-    extra = {OVERLAP: overlap.share, COVERED: overlap.covered}
+    extra: Columns = {OVERLAP: overlap.share, COVERED: overlap.covered}
+    if config.bias_groups is not None:
+        found = mentions(batch, config.bias_groups)
+        extra |= {MENTIONS + group: values for group, values in found.items()}
     return _CleanedBatch(
         kept=cleaned_table(batch, passed.languages, keep),
         rejected=rejected_table(batch, passed.languages, verdicts),

@@ -13,7 +13,7 @@ U32 = npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-LETTERS, SPACELESS_LETTERS, VISIBLE, REPLACEMENTS, CHARS = range(5)
+LETTERS, SPACELESS_LETTERS, VISIBLE, REPLACEMENTS, CODE_POINTS = range(5)
 NUM_COUNTS = 5
 
 
@@ -116,6 +116,6 @@ def scan_words(  # noqa: C901 - one pass with everything in registers is the poi
         counts[document, SPACELESS_LETTERS] = spaceless
         counts[document, VISIBLE] = visible
         counts[document, REPLACEMENTS] = replacements
-        counts[document, CHARS] = num_chars
+        counts[document, CODE_POINTS] = num_chars
     bounds[len(offsets) - 1] = found + 1
     return found + 1

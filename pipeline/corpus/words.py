@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.word_kernel import (
+    CODE_POINTS,
     LETTERS,
     NUM_COUNTS,
     REPLACEMENTS,
@@ -72,6 +73,8 @@ class WordTable:
     """(N,) code points that are not white space."""
     replacements: I64
     """(N,) U+FFFD characters."""
+    code_points: I64
+    """(N,)"""
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -103,6 +106,7 @@ class WordTable:
             self.spaceless[keep],
             self.visible[keep],
             self.replacements[keep],
+            self.code_points[keep],
         )
 
 
@@ -136,14 +140,16 @@ def words_in(data: npt.NDArray[np.uint8], offsets: I64) -> WordTable:
         data, offsets, table.classes, table.lower, _POWERS, hashes, chars, begins, bounds, counts
     )
     return WordTable(
-        hashes=hashes[:found].copy(),
-        chars=chars[:found].copy(),
-        begins=begins[:found].copy(),
+        # Views: what was set aside and not written to takes no memory.
+        hashes=hashes[:found],
+        chars=chars[:found],
+        begins=begins[:found],
         bounds=bounds,
         letters=counts[:, LETTERS],
         spaceless=counts[:, SPACELESS_LETTERS],
         visible=counts[:, VISIBLE],
         replacements=counts[:, REPLACEMENTS],
+        code_points=counts[:, CODE_POINTS],
     )
 
 

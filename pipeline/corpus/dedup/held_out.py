@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import EvalSet
 from pipeline.corpus.dedup.held_out_files import content_digest, held_out_paths, read_held_out
-from pipeline.corpus.dedup.keys import content_keys
+from pipeline.corpus.dedup.keys import content_keys_in
 from pipeline.corpus.dedup.minhash import Hashes, Shingles, shingles_of, signatures_of
 from pipeline.corpus.dedup.settings import DecontaminationConfig, HeldOutFiles, SignatureConfig
 from pipeline.corpus.document import TextBatch, iter_batches
@@ -100,9 +100,9 @@ def load_held_out(
         doc_ids=tuple(batch.doc_ids),
         set_names=tuple(names),
         id_set=frozenset(batch.doc_ids[:num_frozen]),
-        keys=frozenset(content_keys(batch.texts)),
+        keys=frozenset(content_keys_in(batch.data, batch.offsets)),
         grams=HeldOutGrams.of(words),
-        chars=batch.num_chars.astype(np.int64),
+        chars=words.code_points,
         shingles=shingles,
         signatures=signatures_of(shingles, signatures),
     )

@@ -68,7 +68,7 @@ def signatures_table(
     shingles = shingles_of(kept, config)
     columns = {
         "doc_id": batch.table.column("doc_id").take(pa.array(rows)),
-        "chars": pa.array(batch.num_chars[keep]),
+        "chars": pa.array(words.code_points[keep]),
         "bytes": pa.array(batch.num_bytes[keep]),
         "key": pa.array([keys[row] for row in rows.tolist()], pa.binary(CONTENT_KEY_BYTES)),
         "overlap": pa.array(overlap.share[keep]),

@@ -16,13 +16,38 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.corpus.filters.alphabet import AlphabetFilter
 from pipeline.corpus.filters.base import Step
+from pipeline.corpus.filters.c4 import C4Filter
+from pipeline.corpus.filters.classifier import ClassifierFilter
+from pipeline.corpus.filters.fineweb import FineWebFilter
+from pipeline.corpus.filters.gopher_quality import GopherQualityFilter
+from pipeline.corpus.filters.gopher_repetition import GopherRepetitionFilter
+from pipeline.corpus.filters.han import HanFilter
 from pipeline.corpus.filters.language import LanguageFilter
 from pipeline.corpus.filters.length import LengthFilter
 from pipeline.corpus.filters.repetition import RepetitionFilter
+from pipeline.corpus.filters.url import UrlFilter
+from pipeline.corpus.filters.word_list import HarmfulWords
 from pipeline.corpus.presets import PRESETS
+from pipeline.corpus.rewrites.c4_lines import C4LinesRewrite
+from pipeline.corpus.rewrites.harmful_lines import HarmfulLines
+from pipeline.corpus.rewrites.personal_data import PersonalData
 
 AnyPlainStep = Annotated[
-    LengthFilter | AlphabetFilter | RepetitionFilter | LanguageFilter,
+    LengthFilter
+    | AlphabetFilter
+    | RepetitionFilter
+    | LanguageFilter
+    | GopherRepetitionFilter
+    | GopherQualityFilter
+    | C4LinesRewrite
+    | C4Filter
+    | FineWebFilter
+    | HanFilter
+    | UrlFilter
+    | HarmfulWords
+    | HarmfulLines
+    | ClassifierFilter
+    | PersonalData,
     Field(discriminator="kind"),
 ]
 

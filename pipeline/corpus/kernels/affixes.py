@@ -3,7 +3,8 @@
 All functions look at codes[lo:hi], the code points of one chunk, and never beyond.
 """
 
-import numba
+from typing import Any
+
 import numpy as np
 
 from pipeline.corpus.kernels.classes import (
@@ -19,6 +20,7 @@ from pipeline.corpus.kernels.classes import (
     TABLE_SIZE,
     UPPER,
 )
+from pipeline.corpus.kernels.compiled import Array, inlined, leaf
 
 _DOT, _PLUS, _ELLIPSIS, _AT, _COLON, _SLASH = map(ord, ".+…@:/")
 _UNDERSCORE, _HYPHEN, _DEGREE, _DOLLAR = map(ord, "_-°$")
@@ -36,14 +38,14 @@ _UNIT_CODES = np.array(
 )
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def class_of(code, classes):  # type: ignore[no-untyped-def]
+@inlined
+def class_of(code: int, classes: Array) -> Any:
     """Class bits of a code point; none beyond the table."""
     return classes[code] if code < TABLE_SIZE else np.uint32(0)
 
 
-@numba.njit(cache=True, nogil=True)
-def find_prefix(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def find_prefix(codes: Array, lo: int, hi: int, classes: Array) -> int:
     """How many characters split off at the front."""
     code = codes[lo]
     if class_of(code, classes) & PREFIX:
@@ -63,8 +65,8 @@ def find_prefix(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
-def find_suffix(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def find_suffix(codes: Array, lo: int, hi: int, classes: Array) -> int:
     """How many characters split off at the end; the longest rule wins."""
     if lo >= hi:
         return 0
@@ -85,8 +87,8 @@ def find_suffix(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _final_dots(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def _final_dots(codes: Array, lo: int, hi: int, classes: Array) -> int:
     count = 1
     while hi - 1 - count >= lo and codes[hi - 1 - count] == _DOT:
         count += 1
@@ -105,8 +107,8 @@ def _final_dots(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
     return 1 if codes[hi - 3] == _DEGREE and (before | 32) in (99, 102, 107) else 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _final_unit(codes, lo, hi):  # type: ignore[no-untyped-def]
+@leaf
+def _final_unit(codes: Array, lo: int, hi: int) -> int:
     """Length of a unit of measurement that follows a digit at the end."""
     size = 0
     while size <= _MAX_UNIT:
@@ -129,15 +131,12 @@ def _final_unit(codes, lo, hi):  # type: ignore[no-untyped-def]
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
-def find_infix(codes, lo, at, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def find_infix(codes: Array, lo: int, at: int, hi: int, classes: Array) -> int:
     """How many characters of an infix begin at codes[at]."""
     code = codes[at]
-    kind = class_of(code, classes)
-    if kind & ICON or code == _ELLIPSIS:
+    if class_of(code, classes) & ICON or code == _ELLIPSIS:
         return 1
-    if kind & ALPHA or kind & DIGIT:
-        return 0
     following = codes[at + 1] if at + 1 < hi else 0
     if code == _DOT and following == _DOT:
         count = 2
@@ -164,8 +163,8 @@ def find_infix(codes, lo, at, hi, classes):  # type: ignore[no-untyped-def]
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _long_hyphen(codes, at, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def _long_hyphen(codes: Array, at: int, hi: int, classes: Array) -> int:
     """Two or three hyphens, or two dashes, before a letter."""
     code = codes[at]
     if code != _HYPHEN and code != 0x2014:
@@ -178,8 +177,8 @@ def _long_hyphen(codes, at, hi, classes):  # type: ignore[no-untyped-def]
     return size if class_of(codes[at + size], classes) & ALPHA else 0
 
 
-@numba.njit(cache=True, nogil=True)
-def is_url(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def is_url(codes: Array, lo: int, hi: int, classes: Array) -> bool:
     """Whether the chunk is [scheme://][user@]host.name[:port][/path]."""
     dots = False
     for k in range(lo + 1, hi - 2):
@@ -196,7 +195,9 @@ def is_url(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
             break
         if not (_is_host(codes[k]) or codes[k] == _PLUS):
             break
-    if _is_address(codes, start, hi, classes) or (start != lo and _is_address(codes, lo, hi, classes)):
+    if _is_address(codes, start, hi, classes) or (
+        start != lo and _is_address(codes, lo, hi, classes)
+    ):
         return True
     for k in range(hi - 1, start, -1):  # user:password@ may hold anything
         if codes[k] == _AT:
@@ -204,18 +205,18 @@ def is_url(codes, lo, hi, classes):  # type: ignore[no-untyped-def]
     return False
 
 
-@numba.njit(cache=True, nogil=True)
-def _is_host(code):  # type: ignore[no-untyped-def]
+@leaf
+def _is_host(code: int) -> bool:
     return _is_name(code) or code == _DOT or code == _HYPHEN or code == _UNDERSCORE
 
 
-@numba.njit(cache=True, nogil=True)
-def _is_name(code):  # type: ignore[no-untyped-def]
+@leaf
+def _is_name(code: int) -> bool:
     return 48 <= code <= 57 or 65 <= code <= 90 or 97 <= code <= 122 or 0xA1 <= code <= 0xFFFF
 
 
-@numba.njit(cache=True, nogil=True)
-def _is_address(codes, start, hi, classes):  # type: ignore[no-untyped-def]
+@leaf
+def _is_address(codes: Array, start: int, hi: int, classes: Array) -> bool:
     """Labels with dots between, the last in lower case, then nothing, a port or a path."""
     end, label, labels = start, start, 0
     while end < hi and _is_host(codes[end]):

@@ -33,11 +33,17 @@ DIGIT = 1 << 16  # ASCII
 MARK = 1 << 17  # combines with the character before
 HAN = 1 << 18
 KANA = 1 << 19
+INFIX = 1 << 20  # may split a chunk in its middle
+DECIMAL = 1 << 21  # a decimal digit of any script
+SIMPLIFIED = 1 << 22  # a Han character that only simplified Chinese uses
+TRADITIONAL = 1 << 23  # one that only traditional Chinese uses
 
 _PUNCT = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"”“`‘´’‚,„»«「」『』（）〔〕【】《》〈〉\u2329\u232a⟦⟧"
 _CURRENCY = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
-_SYMBOLS = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
+_SYMBOLS = (
+    "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
+)
 _SYMBOL_CONTROLS = ((0, 9), (11, 13), (13, 32), (127, 160))
 # Marks that end a sentence in any script (spaCy's sentencizer has the first line's and these).
 _ENDS_SENTENCE = (
@@ -119,6 +125,7 @@ def char_classes() -> npt.NDArray[np.uint32]:
     table[major == ord("M")] |= MARK
     table[major == ord("P")] |= PUNCTUATION
     table[[code for code, char in enumerate(chars) if char.isspace()]] |= SPACE
+    table[[code for code, name in enumerate(categories) if name == "Nd"]] |= DECIMAL
     table[[code for code, name in enumerate(categories) if name == "So"]] |= ICON | PREFIX | SUFFIX
     _add_letters(table, categories)
     _add(table, _PUNCT, PUNCT | PREFIX | SUFFIX)
@@ -132,9 +139,21 @@ def char_classes() -> npt.NDArray[np.uint32]:
         table[first:last] |= SYMBOL
     _add(table, _ENDS_SENTENCE, ENDS_SENTENCE | TERMINAL | SYMBOL)
     _add(table, _MORE_TERMINAL, TERMINAL | SYMBOL)
+    table[(table & ICON) != 0] |= INFIX
+    _add(table, "….,+-*^–—~:<>=/", INFIX)
     table[ord("0") : ord("9") + 1] |= DIGIT
+    _add_ways_of_writing(table)
     table.flags.writeable = False
     return table
+
+
+def _add_ways_of_writing(table: npt.NDArray[np.uint32]) -> None:
+    """GB 2312 was made for simplified Chinese, Big5 for traditional: what only one of them has."""
+    for code in range(0x4E00, 0xA000):
+        char = chr(code)
+        simplified = bool(char.encode("gb2312", "ignore"))
+        if simplified != bool(char.encode("big5", "ignore")):
+            table[code] |= SIMPLIFIED if simplified else TRADITIONAL
 
 
 def _add(table: npt.NDArray[np.uint32], chars: str, bits: int) -> None:

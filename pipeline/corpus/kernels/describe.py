@@ -3,8 +3,8 @@
 Legend: W tokens.
 """
 
-import numba
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.corpus.kernels.classes import (
     ENDS_SENTENCE,
@@ -12,8 +12,10 @@ from pipeline.corpus.kernels.classes import (
     PUNCTUATION,
     SYMBOL,
     TABLE_SIZE,
+    char_classes,
 )
-from pipeline.corpus.kernels.utf8 import decode
+from pipeline.corpus.kernels.compiled import Array, leaf
+from pipeline.corpus.kernels.utf8 import decode, readonly
 
 HAS_ALPHA = 1  # a letter of any script (str.isalpha)
 HAS_NON_SYMBOL = 2  # a character that is not in datatrove's PUNCTUATION_SET
@@ -22,14 +24,28 @@ IS_SENTENCE_END = 8  # exactly one of the marks that end a sentence
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.njit(cache=True, nogil=True)
-def describe_tokens(data, starts, ends, classes):  # type: ignore[no-untyped-def]
-    """((W,) uint64 hashes, (W,) int32 code points, (W,) uint8 flags)."""
+def describe_tokens(
+    data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """((W,) hashes of the bytes, (W,) code points, (W,) flags)."""
     count = len(starts)
-    hashes = np.empty(count, np.uint64)
-    chars = np.empty(count, np.int32)
+    hashes, chars = np.empty(count, np.uint64), np.empty(count, np.int32)
     flags = np.empty(count, np.uint8)
-    for i in range(count):
+    _describe(readonly(data), starts, ends, char_classes(), hashes, chars, flags)
+    return hashes, chars, flags
+
+
+@leaf
+def _describe(
+    data: Array,
+    starts: Array,
+    ends: Array,
+    classes: Array,
+    hashes: Array,
+    chars: Array,
+    flags: Array,
+) -> None:
+    for i in range(len(starts)):
         at, end = starts[i], ends[i]
         value = np.uint64(end - at)
         either, both, size = np.uint32(0), ~np.uint32(0), 0
@@ -52,7 +68,6 @@ def describe_tokens(data, starts, ends, classes):  # type: ignore[no-untyped-def
         if size == 1 and either & ENDS_SENTENCE:
             flag |= IS_SENTENCE_END
         hashes[i], chars[i], flags[i] = value, size, flag
-    return hashes, chars, flags
 
 
 def token_hash(text: str) -> int:

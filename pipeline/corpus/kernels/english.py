@@ -75,7 +75,7 @@ class ExceptionTable:
     cuts: npt.NDArray[np.uint8]
     """(SLOTS,) where to split: first position in the low 4 bits, second in the high; 0 for none."""
     joins: npt.NDArray[np.bool_]
-    """(SLOTS,) whether tokens that the rules have split become this entry again: `x:)`, not `xD`."""
+    """(SLOTS,) whether tokens split by the rules become this entry again: `x:)` does."""
 
 
 @functools.cache

@@ -8,11 +8,13 @@ Characters of scripts without spaces are tokens of their own (there spaCy would 
 sentences as one word). A chunk of more than CHUNK_BYTES is cut.
 """
 
-import numba
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.kernels.affixes import (
+    class_of,
     find_infix,
     find_prefix,
     find_suffix,
@@ -20,6 +22,7 @@ from pipeline.corpus.kernels.affixes import (
 )
 from pipeline.corpus.kernels.classes import (
     ALPHA,
+    INFIX,
     LETTER,
     LOWER,
     MARK,
@@ -29,6 +32,7 @@ from pipeline.corpus.kernels.classes import (
     UPPER,
     char_classes,
 )
+from pipeline.corpus.kernels.compiled import Array, inlined, leaf
 from pipeline.corpus.kernels.english import MAX_CHARS, SLOTS, exceptions
 from pipeline.corpus.kernels.utf8 import decode, readonly
 
@@ -36,6 +40,13 @@ CHUNK_BYTES = 1 << 16
 _NON_ASCII = np.uint32(1 << 31)
 PLAIN_KINDS = np.uint32(ALPHA | LOWER | UPPER | LETTER)  # those of ASCII letters
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_SCRATCH = (  # code points, their bytes, tokens' first and last code points, marks
+    CHUNK_BYTES,
+    CHUNK_BYTES + 1,
+    4 * CHUNK_BYTES + 16,
+    4 * CHUNK_BYTES + 16,
+    CHUNK_BYTES,
+)
 _MAX_WINDOW = 7  # tokens of the longest emoticon, ><(((*>
 
 I32 = npt.NDArray[np.int32]
@@ -44,29 +55,49 @@ I64 = npt.NDArray[np.int64]
 
 def split_tokens(data: npt.NDArray[np.uint8], offsets: I64) -> tuple[I64, I64, I64]:
     """((W,) first bytes, (W,) ends, (N + 1,) bounds) of the tokens of N documents."""
+    total = int(offsets[-1] - offsets[0])
+    bounds = np.zeros(len(offsets), np.int64)
+    scratch = [np.empty(size, np.int32) for size in _SCRATCH]
     table = exceptions()
-    return _split_batch(  # type: ignore[no-any-return]
-        readonly(data),
-        readonly(offsets),
-        char_classes(),
-        (table.lengths, table.keys, table.cuts, table.joins),
-    )
+    # Prose has a token per 5 bytes, Chinese one per 3, nothing more than one per byte.
+    for capacity in (total // 3 + 1024, total + 1024):
+        starts, ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        count = _split_batch(
+            readonly(data),
+            readonly(offsets),
+            char_classes(),
+            table.lengths,
+            table.keys,
+            table.cuts,
+            table.joins,
+            *scratch,
+            starts,
+            ends,
+            bounds,
+        )
+        if count >= 0:
+            break
+    return starts[:count].copy(), ends[:count].copy(), bounds
 
 
-@numba.njit(cache=True, nogil=True)
-def find_entry(codes, first, last, lengths, keys):  # type: ignore[no-untyped-def]
+@inlined
+def find_entry(codes: Array, first: int, last: int, lengths: Array, keys: Array) -> int:
     """Slot of the exception that codes[first:last] is, or -1."""
-    count = last - first
-    if count < 1 or count > MAX_CHARS:
-        return -1
-    mask = lengths[(codes[first] & 127) * 128 + (codes[last - 1] & 127)]
-    if not (mask >> count) & 1:
-        return -1
-    key = np.uint64(count)
+    slot: Any = -1
+    if 0 < last - first <= MAX_CHARS:
+        mask = lengths[(codes[first] & 127) * 128 + (codes[last - 1] & 127)]
+        if (mask >> (last - first)) & 1:
+            slot = _look_up(codes, first, last, keys)
+    return slot
+
+
+@leaf
+def _look_up(codes: Array, first: int, last: int, keys: Array) -> int:
+    key = np.uint64(last - first)
     for k in range(first, last):
         key = (key ^ np.uint64(codes[k])) * _MIX
         key ^= key >> np.uint64(29)
-    slot = np.int64(key & np.uint64(SLOTS - 1))
+    slot: Any = np.int64(key & np.uint64(SLOTS - 1))
     while keys[slot] != 0:
         if keys[slot] == key:
             return slot
@@ -74,10 +105,21 @@ def find_entry(codes, first, last, lengths, keys):  # type: ignore[no-untyped-de
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
-def _split_chunk(codes, count, classes, table, firsts, lasts, stack):  # type: ignore[no-untyped-def]
+@leaf
+def _split_chunk(
+    codes: Array,
+    count: int,
+    kinds: int,
+    classes: Array,
+    lengths: Array,
+    keys: Array,
+    cuts: Array,
+    joins: Array,
+    firsts: Array,
+    lasts: Array,
+    stack: Array,
+) -> int:
     """Write the tokens of codes[:count] to firsts, lasts; returns how many there are."""
-    lengths, keys = table[0], table[1]
     found = 0
     suffixes = 0
     lo, hi = 0, count
@@ -106,31 +148,47 @@ def _split_chunk(codes, count, classes, table, firsts, lasts, stack):  # type: i
             stack[suffixes] = hi
             suffixes += 1
             hi -= suffix
-    found = _split_core(codes, lo, hi, classes, table, firsts, lasts, found)
+    found = _split_core(codes, lo, hi, kinds, classes, lengths, keys, cuts, firsts, lasts, found)
     last = hi
     for k in range(suffixes - 1, -1, -1):
         firsts[found], lasts[found] = last, stack[k]
         found += 1
         last = stack[k]
     if found > 1:
-        found = _join(codes, table, firsts, lasts, found, stack)
+        found = _join(codes, lengths, keys, cuts, joins, firsts, lasts, found, stack)
     return found
 
 
-@numba.njit(cache=True, nogil=True)
-def _split_core(codes, lo, hi, classes, table, firsts, lasts, found):  # type: ignore[no-untyped-def]
+@leaf
+def _split_core(
+    codes: Array,
+    lo: int,
+    hi: int,
+    kinds: int,
+    classes: Array,
+    lengths: Array,
+    keys: Array,
+    cuts: Array,
+    firsts: Array,
+    lasts: Array,
+    found: int,
+) -> int:
     """What is left between the affixes: an exception, a URL, or parts between infixes."""
     if lo >= hi:
         return found
-    slot = find_entry(codes, lo, hi, table[0], table[1])
+    slot = find_entry(codes, lo, hi, lengths, keys)
     if slot >= 0:
-        return _emit_entry(lo, hi, table[2][slot], firsts, lasts, found)
+        return _emit_entry(lo, hi, cuts[slot], firsts, lasts, found)
+    if not kinds & INFIX:
+        firsts[found], lasts[found] = lo, hi
+        return found + 1
     if is_url(codes, lo, hi, classes):
         firsts[found], lasts[found] = lo, hi
         return found + 1
     start = position = lo
     while position < hi:
-        size = find_infix(codes, lo, position, hi, classes)
+        kind = class_of(codes[position], classes)
+        size = find_infix(codes, lo, position, hi, classes) if kind & INFIX else 0
         if size == 0:
             position += 1
             continue
@@ -148,9 +206,9 @@ def _split_core(codes, lo, hi, classes, table, firsts, lasts, found):  # type: i
     return found
 
 
-@numba.njit(cache=True, nogil=True)
-def _emit_entry(lo, hi, cut, firsts, lasts, found):  # type: ignore[no-untyped-def]
-    start = lo
+@leaf
+def _emit_entry(lo: int, hi: int, cut: int, firsts: Array, lasts: Array, found: int) -> int:
+    start: Any = lo
     for place in (np.int64(cut) & 15, np.int64(cut) >> 4):
         if place:
             firsts[found], lasts[found] = start, lo + place
@@ -160,19 +218,30 @@ def _emit_entry(lo, hi, cut, firsts, lasts, found):  # type: ignore[no-untyped-d
     return found + 1
 
 
-@numba.njit(cache=True, nogil=True)
-def _join(codes, table, firsts, lasts, found, marks):  # type: ignore[no-untyped-def]
+@leaf
+def _join(
+    codes: Array,
+    lengths: Array,
+    keys: Array,
+    cuts: Array,
+    joins: Array,
+    firsts: Array,
+    lasts: Array,
+    found: int,
+    marks: Array,
+) -> int:
     """Neighbouring tokens that together are an exception become it, the longest first."""
-    lengths, keys, cuts, joins = table
     hit = False
-    marks[:found] = 0
+    for k in range(found):
+        marks[k] = 0
     for window in range(min(_MAX_WINDOW, found), 1, -1):
         for k in range(found - window + 1):
             if marks[k] or marks[k + window - 1]:
                 continue
             slot = find_entry(codes, firsts[k], lasts[k + window - 1], lengths, keys)
             if slot >= 0 and joins[slot]:
-                marks[k : k + window] = 1
+                for within in range(k, k + window):
+                    marks[within] = 1
                 marks[k] = slot + 2
                 hit = True
     if not hit:
@@ -191,22 +260,30 @@ def _join(codes, table, firsts, lasts, found, marks):  # type: ignore[no-untyped
             k += 1
         out = _emit_entry(lo, lasts[k - 1], cuts[slot], firsts, lasts, out)
     count = out - spare
-    firsts[:count] = firsts[spare:out]
-    lasts[:count] = lasts[spare:out]
+    for k in range(count):
+        firsts[k], lasts[k] = firsts[spare + k], lasts[spare + k]
     return count
 
 
-@numba.njit(cache=True, nogil=True)
-def _split_batch(data, offsets, classes, table):  # type: ignore[no-untyped-def]
-    total = offsets[-1] - offsets[0]
-    starts = np.empty(total // 4 + 1024, np.int64)
-    ends = np.empty(len(starts), np.int64)
-    bounds = np.zeros(len(offsets), np.int64)
-    codes = np.empty(CHUNK_BYTES, np.int32)
-    places = np.empty(CHUNK_BYTES + 1, np.int32)  # byte of each code point in its chunk
-    firsts = np.empty(4 * CHUNK_BYTES + 16, np.int32)
-    lasts = np.empty(4 * CHUNK_BYTES + 16, np.int32)
-    marks = np.empty(CHUNK_BYTES, np.int32)
+@leaf
+def _split_batch(
+    data: Array,
+    offsets: Array,
+    classes: Array,
+    lengths: Array,
+    keys: Array,
+    cuts: Array,
+    joins: Array,
+    codes: Array,
+    places: Array,
+    firsts: Array,
+    lasts: Array,
+    marks: Array,
+    starts: Array,
+    ends: Array,
+    bounds: Array,
+) -> int:
+    """How many tokens were written; -1 when there was no room for all."""
     count = 0
     for row in range(len(offsets) - 1):
         at, end = offsets[row], offsets[row + 1]
@@ -226,15 +303,28 @@ def _split_batch(data, offsets, classes, table):  # type: ignore[no-untyped-def]
                 size += 1
                 at += width
             if count + size + 8 > len(starts):
-                starts, ends = _grown(starts, size), _grown(ends, size)
+                return -1
             # 2. Its tokens.
             if size:
-                if not kinds & ~PLAIN_KINDS and not _may_be_entry(codes, size, table[0]):
+                plain = not kinds & ~PLAIN_KINDS
+                if plain and find_entry(codes, 0, size, lengths, keys) < 0:
                     starts[count], ends[count] = begin, at
                     count += 1
                 else:
                     places[size] = at - begin
-                    found = _split_chunk(codes, size, classes, table, firsts, lasts, marks)
+                    found = _split_chunk(
+                        codes,
+                        size,
+                        kinds,
+                        classes,
+                        lengths,
+                        keys,
+                        cuts,
+                        joins,
+                        firsts,
+                        lasts,
+                        marks,
+                    )
                     for k in range(found):
                         starts[count] = begin + places[firsts[k]]
                         ends[count] = begin + places[lasts[k]]
@@ -252,18 +342,4 @@ def _split_batch(data, offsets, classes, table):  # type: ignore[no-untyped-def]
             else:
                 at += width
         bounds[row + 1] = count
-    return starts[:count].copy(), ends[:count].copy(), bounds
-
-
-@numba.njit(cache=True, nogil=True)
-def _grown(array, least):  # type: ignore[no-untyped-def]
-    wider = np.empty(len(array) * 2 + least, array.dtype)
-    wider[: len(array)] = array
-    return wider
-
-
-@numba.njit(cache=True, nogil=True)
-def _may_be_entry(codes, count, lengths):  # type: ignore[no-untyped-def]
-    if count > MAX_CHARS:
-        return False
-    return (lengths[(codes[0] & 127) * 128 + (codes[count - 1] & 127)] >> count) & 1
+    return count

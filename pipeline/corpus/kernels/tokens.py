@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.document import TextBatch
-from pipeline.corpus.kernels.classes import char_classes
 from pipeline.corpus.kernels.describe import describe_tokens
 from pipeline.corpus.kernels.split import split_tokens
 from pipeline.corpus.kernels.utf8 import readonly
@@ -56,7 +55,7 @@ class TokenTable:
 
     @cached_property
     def _facts(self) -> tuple[npt.NDArray[Any], ...]:
-        return describe_tokens(self.data, self.starts, self.ends, char_classes())
+        return describe_tokens(self.data, self.starts, self.ends)
 
     @property
     def hashes(self) -> npt.NDArray[np.uint64]:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.corpus.kernels.compiled import Array, inlined
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def decode(data, at):  # type: ignore[no-untyped-def]
+
+@inlined
+def decode(data: Array, at: int) -> Any:
     """(code point, bytes it takes) at data[at], which starts a character of valid UTF-8."""
     first = np.int64(data[at])
     if first < 0x80:

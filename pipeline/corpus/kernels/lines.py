@@ -1,0 +1,256 @@
+"""Lines and paragraphs by scanning bytes: how many repeat, how they begin and how they end.
+
+Legend: N documents.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.corpus.kernels.classes import SPACE, TABLE_SIZE, TERMINAL, char_classes
+from pipeline.corpus.kernels.compiled import Array, inlined, leaf
+from pipeline.corpus.kernels.grams import table_slots
+from pipeline.corpus.kernels.utf8 import decode, readonly
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+SHORT_LINE_CHARS = 30  # FineWeb (Penedo et al. 2024): lines of 30 characters or fewer are short
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_NEWLINE, _CARRIAGE_RETURN, _HASH, _DOT, _HYPHEN = 10, 13, 35, 46, 45
+_ELLIPSIS, _BULLET, _NEXT_LINE, _LINE_SEPARATOR = 0x2026, 0x2022, 0x85, 0x2028
+
+
+def char_counts(data: U8, offsets: I64) -> I64:
+    """(N,) code points of each document."""
+    found = np.zeros(len(offsets) - 1, np.int64)
+    _char_counts(readonly(data), readonly(offsets), found)
+    return found
+
+
+def repeated_pieces(data: U8, offsets: I64) -> I64:
+    r"""(6, N): lines, repeated ones, their characters; the same of paragraphs.
+
+    Lines lie between runs of `\n`; an empty first or last one counts. Paragraphs lie between runs
+    of two and more in the text without surrounding white space.
+    """
+    found = np.zeros((6, len(offsets) - 1), np.int64)
+    _pieces(readonly(data), readonly(offsets), char_classes(), *_scratch(data, offsets), found)
+    return found
+
+
+def line_shapes(data: U8, offsets: I64) -> I64:
+    """(6, N): lines (`str.splitlines`), with a bullet, ending in an ellipsis; `#`, `...`, `…`."""
+    found = np.zeros((6, len(offsets) - 1), np.int64)
+    _shapes(readonly(data), readonly(offsets), char_classes(), found)
+    return found
+
+
+def web_lines(data: U8, offsets: I64) -> I64:
+    r"""(6, N): lines that are not blank, ending in a terminal mark, short, characters of repeated
+    lines, characters of the text without `\n`, `\n`."""
+    found = np.zeros((6, len(offsets) - 1), np.int64)
+    _web(readonly(data), readonly(offsets), char_classes(), *_scratch(data, offsets), found)
+    return found
+
+
+def _scratch(data: U8, offsets: I64) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """A hash table with room for the lines of any one document."""
+    most = np.zeros(1, np.int64)
+    _most_lines(readonly(data), readonly(offsets), most)
+    slots = table_slots(int(most[0]))
+    return np.empty(slots, np.uint64), np.zeros(slots, np.int64)
+
+
+@leaf
+def _most_lines(data: Array, offsets: Array, most: Array) -> None:
+    for row in range(len(offsets) - 1):
+        count = 2
+        for at in range(offsets[row], offsets[row + 1]):
+            count += data[at] == _NEWLINE
+        most[0] = max(most[0], count)
+
+
+@leaf
+def _char_counts(data: Array, offsets: Array, found: Array) -> None:
+    for row in range(len(offsets) - 1):
+        count = 0
+        for at in range(offsets[row], offsets[row + 1]):
+            count += (data[at] & 0xC0) != 0x80
+        found[row] = count
+
+
+@inlined
+def _is_new(key: np.uint64, stamp: int, keys: Array, stamps: Array) -> bool:
+    """Whether the hash is met for the first time under this stamp; remembers it."""
+    mask = len(keys) - 1
+    slot = np.int64(key >> np.uint64(7)) & mask
+    while stamps[slot] == stamp and keys[slot] != key:
+        slot = (slot + 1) & mask
+    fresh = stamps[slot] != stamp
+    stamps[slot], keys[slot] = stamp, key
+    return fresh
+
+
+@leaf
+def strip_limits(data: Array, lo: int, hi: int, classes: Array) -> tuple[int, int]:
+    """(first, end) of data[lo:hi] without white space around it."""
+    while lo < hi:
+        code, width = decode(data, lo)
+        if code >= TABLE_SIZE or not classes[code] & SPACE:
+            break
+        lo += width
+    while hi > lo:
+        at = hi - 1
+        while at > lo and (data[at] & 0xC0) == 0x80:
+            at -= 1
+        code, width = decode(data, at)
+        if code >= TABLE_SIZE or not classes[code] & SPACE:
+            break
+        hi = at
+    return lo, hi
+
+
+@leaf
+def _repeats(
+    data: Array,
+    lo: int,
+    hi: int,
+    least: int,
+    stamp: int,
+    keys: Array,
+    stamps: Array,
+    found: Array,
+    base: int,
+    row: int,
+) -> None:
+    """Pieces of data[lo:hi] between runs of `least` newlines or more, into found[base:base + 3]."""
+    pieces, again, again_chars = 0, 0, 0
+    at = lo
+    while True:
+        key, chars, end = np.uint64(0), 0, at
+        gap = 0
+        while end < hi:  # to the next separator
+            byte = data[end]
+            if byte == _NEWLINE:
+                gap = 1
+                while end + gap < hi and data[end + gap] == _NEWLINE:
+                    gap += 1
+                if gap >= least:
+                    break
+            key = (key ^ np.uint64(byte)) * _STEP
+            key ^= key >> np.uint64(29)
+            chars += (byte & 0xC0) != 0x80
+            end += 1
+            gap = 0
+        pieces += 1
+        if not _is_new(key ^ np.uint64(end - at), stamp, keys, stamps):
+            again += 1
+            again_chars += chars
+        if gap == 0:
+            break
+        at = end + gap
+    found[base, row], found[base + 1, row], found[base + 2, row] = pieces, again, again_chars
+
+
+@leaf
+def _pieces(
+    data: Array, offsets: Array, classes: Array, keys: Array, stamps: Array, found: Array
+) -> None:
+    for row in range(len(offsets) - 1):
+        lo, hi = offsets[row], offsets[row + 1]
+        _repeats(data, lo, hi, 1, 2 * row + 1, keys, stamps, found, 0, row)
+        first, end = strip_limits(data, lo, hi, classes)
+        _repeats(data, first, end, 2, 2 * row + 2, keys, stamps, found, 3, row)
+
+
+@leaf
+def line_break(data: Array, at: int, hi: int) -> int:
+    """Bytes of the line boundary at data[at] (`str.splitlines`); 0 where there is none."""
+    byte = data[at]
+    if byte >= 0x20 and byte < 0xC2:
+        return 0
+    if byte == _CARRIAGE_RETURN:
+        return 2 if at + 1 < hi and data[at + 1] == _NEWLINE else 1
+    if 10 <= byte <= 12 or 28 <= byte <= 30:
+        return 1
+    if byte == 0xC2 and data[at + 1] == _NEXT_LINE:
+        return 2
+    if byte == 0xE2 and data[at + 1] == 0x80 and (data[at + 2] == 0xA8 or data[at + 2] == 0xA9):
+        return 3
+    return 0
+
+
+@leaf
+def _shapes(data: Array, offsets: Array, classes: Array, found: Array) -> None:
+    for row in range(len(offsets) - 1):
+        at, hi = offsets[row], offsets[row + 1]
+        hashes, dots, ellipses, run = 0, 0, 0, 0
+        lines, bullets, endings = 0, 0, 0
+        start = at
+        while start < hi:
+            end, gap = start, 0
+            while end < hi:
+                byte = data[end]
+                if byte == _HASH:
+                    hashes += 1
+                run = run + 1 if byte == _DOT else 0
+                if run == 3:
+                    dots += 1
+                    run = 0
+                if byte < 0x20 or byte >= 0xC2:
+                    gap = line_break(data, end, hi)
+                    if gap:
+                        break
+                    if byte == 0xE2 and data[end + 1] == 0x80 and data[end + 2] == 0xA6:
+                        ellipses += 1
+                end += 1
+            lines += 1
+            first, last = strip_limits(data, start, end, classes)
+            if first < last:
+                code, _ = decode(data, first)
+                bullets += code == _BULLET or code == _HYPHEN
+                endings += _ends_in_ellipsis(data, first, last)
+            start = end + gap
+        found[0, row], found[1, row], found[2, row] = lines, bullets, endings
+        found[3, row], found[4, row], found[5, row] = hashes, dots, ellipses
+
+
+@leaf
+def _ends_in_ellipsis(data: Array, lo: int, hi: int) -> bool:
+    if hi - lo < 3:
+        return False
+    a, b, c = data[hi - 3], data[hi - 2], data[hi - 1]
+    return (a == _DOT and b == _DOT and c == _DOT) or (a == 0xE2 and b == 0x80 and c == 0xA6)
+
+
+@leaf
+def _web(
+    data: Array, offsets: Array, classes: Array, keys: Array, stamps: Array, found: Array
+) -> None:
+    for row in range(len(offsets) - 1):
+        start, hi = offsets[row], offsets[row + 1]
+        lines, terminal, short, again, total, breaks = 0, 0, 0, 0, 0, 0
+        while start <= hi:
+            end, key, chars, blank, last = start, np.uint64(0), 0, True, np.int64(0)
+            while end < hi and data[end] != _NEWLINE:
+                byte = data[end]
+                key = (key ^ np.uint64(byte)) * _STEP
+                key ^= key >> np.uint64(29)
+                if (byte & 0xC0) != 0x80:
+                    chars += 1
+                    last = end
+                    if blank:
+                        code, _ = decode(data, end)
+                        blank = code < TABLE_SIZE and (classes[code] & SPACE) != 0
+                end += 1
+            total += chars
+            breaks += end < hi
+            if not blank:
+                lines += 1
+                short += chars <= SHORT_LINE_CHARS
+                code, _ = decode(data, last)
+                terminal += code < TABLE_SIZE and (classes[code] & TERMINAL) != 0
+                if not _is_new(key ^ np.uint64(end - start), row + 1, keys, stamps):
+                    again += chars
+            start = end + 1
+        found[0, row], found[1, row], found[2, row] = lines, terminal, short
+        found[3, row], found[4, row], found[5, row] = again, total, breaks

@@ -48,8 +48,8 @@ class Record:
     data: bytes | None
 
 
-class _Broken(Exception):
-    """Carries a Break out of a generator of blocks."""
+class ReadingBroken(Exception):
+    """Carries a Break out of a generator of blocks; its `broken` is what happened."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -105,7 +105,7 @@ def read_records(
                 carried = []
             elif rest:
                 carried.append(rest)
-    except _Broken as error:
+    except ReadingBroken as error:
         yield error.broken
         return
     if held or tail:
@@ -131,7 +131,7 @@ def _overlap(data: bytes, separator: bytes) -> int:
 def read_blocks(
     handle: BinaryIO, name: str, limits: Limits, *, length: int | None = None
 ) -> Iterator[bytes]:
-    """Decompressed blocks of at most a few MiB; raises `_Broken` where reading has to end."""
+    """Decompressed blocks of at most a few MiB; raises `ReadingBroken` where reading has to end."""
     blocks = _plain(handle, length)
     if name.endswith(".gz"):
         blocks = _gunzip(handle)
@@ -142,13 +142,13 @@ def read_blocks(
         yield block  # it is in memory already; what follows it is not read
         expanded += len(block)
         if expanded > limits.expanded_bytes:
-            raise _Broken(
+            raise ReadingBroken(
                 "too_large", f"more than {limits.expanded_bytes} bytes after decompression"
             )
         if expanded > RATIO_GRACE_BYTES:
             consumed = max(handle.tell(), 1)
             if expanded > limits.expansion_ratio * consumed:
-                raise _Broken(
+                raise ReadingBroken(
                     "expansion_ratio",
                     f"{consumed} bytes expanded to {expanded}; "
                     f"limit {limits.expansion_ratio:g} times",
@@ -171,7 +171,7 @@ def _transcoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         if rest := decoder.decode(b"", final=True):
             yield rest.encode("utf-8", "surrogatepass")
     except UnicodeError as error:  # UTF-16 without a byte order mark
-        raise _Broken("bad_encoding", str(error)) from error
+        raise ReadingBroken("bad_encoding", str(error)) from error
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -197,7 +197,7 @@ def _gunzip(handle: BinaryIO) -> Iterator[bytes]:
         try:
             block = decoder.decompress(data, BLOCK_BYTES)
         except zlib.error as error:
-            raise _Broken("bad_gzip", str(error)) from error
+            raise ReadingBroken("bad_gzip", str(error)) from error
         open_member = True
         data = decoder.unconsumed_tail
         if block:
@@ -211,14 +211,14 @@ def _gunzip(handle: BinaryIO) -> Iterator[bytes]:
         if rest:
             yield rest
         if not decoder.eof:
-            raise _Broken("truncated_gzip", "the file ends inside a compressed member")
+            raise ReadingBroken("truncated_gzip", "the file ends inside a compressed member")
 
 
 def _unzstd(handle: BinaryIO) -> Iterator[bytes]:
     """All frames of a zstd file. Its streaming reader takes a truncated file for a whole one."""
     decoder = zstandard.ZstdDecompressor().decompressobj()
     open_frame = False
-    broken: _Broken | None = None
+    broken: ReadingBroken | None = None
     data = b""
     ready: list[bytes] = []
     ready_bytes = 0
@@ -226,7 +226,7 @@ def _unzstd(handle: BinaryIO) -> Iterator[bytes]:
         try:
             block = decoder.decompress(data)
         except zstandard.ZstdError as error:
-            broken = _Broken("bad_zstd", str(error))
+            broken = ReadingBroken("bad_zstd", str(error))
             break
         open_frame, data = True, b""
         ready.append(block)
@@ -243,4 +243,4 @@ def _unzstd(handle: BinaryIO) -> Iterator[bytes]:
     if broken is not None:
         raise broken
     if open_frame:
-        raise _Broken("truncated_zstd", "the file ends inside a compressed frame")
+        raise ReadingBroken("truncated_zstd", "the file ends inside a compressed frame")

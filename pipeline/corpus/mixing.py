@@ -133,17 +133,33 @@ class PartDocuments:
     """documents.arrow of the part."""
     removed: Path
     """removed-<i>.arrow of the corpus."""
+    cuts: Path | None = None
+    """cuts-<i>.arrow of the corpus, where there is one."""
 
     def __iter__(self) -> Iterator[Weighed]:
         with open_documents(self.removed) as reader:
             gone = set(reader.read_all().column("row").to_pylist())
+        cut = _cut_bytes(self.cuts) if self.cuts is not None else {}
         start = 0
         for batch in iter_batches(self.documents, ("doc_id", "text")):
             rows = zip(batch.doc_ids, batch.num_bytes.tolist(), strict=True)
             for row, (doc_id, size) in enumerate(rows, start):
                 if row not in gone:
-                    yield Weighed(row, doc_id, size)
+                    yield Weighed(row, doc_id, size - cut.get(row, 0))
             start += len(batch)
+
+
+def _cut_bytes(path: Path) -> dict[int, int]:
+    """Bytes cut out of each row that loses any; overlapping cuts count once."""
+    with open_documents(path) as reader:
+        table = reader.read_all().select(["row", "begin", "end"])
+    lost: dict[int, int] = defaultdict(int)
+    reached: dict[int, int] = {}
+    for row, begin, end in sorted(zip(*table.to_pydict().values(), strict=True)):
+        fresh = max(begin, reached.get(row, 0))
+        lost[row] += max(end - fresh, 0)
+        reached[row] = max(end, reached.get(row, 0))
+    return lost
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ def removal_told(removal: Mapping[str, Any]) -> str:
     told = str(removal["reason"])
     if removal.get("duplicate_of"):
         told += f" of {removal['duplicate_of']}"
+        if removal.get("duplicate_in"):
+            told += f" in {removal['duplicate_in']}"
     if removal.get("jaccard") is not None:
         told += f", Jaccard {removal['jaccard']:.3f}"
     for name, meaning in (
@@ -106,11 +108,9 @@ def clusters_section(facts: CorpusFacts) -> Section | None:
 
 
 def _cluster(cluster: Cluster) -> Fold:
-    span = f"{cluster.lowest:.2f}"
-    if cluster.highest > cluster.lowest:
-        span += f" to {cluster.highest:.2f}"
     if cluster.text is None:
-        kept = Excerpt(cluster.keeper, "held-out text, or text that left later", "")
+        where = f"in {cluster.keeper_in}" if cluster.keeper_in else "not in this corpus"
+        kept = Excerpt(cluster.keeper, f"the one that stayed, {where}", "")
     else:
         facts = f"{cluster.source} · the one that stayed"
         kept = Excerpt(cluster.keeper, facts, clipped(cluster.text, 400))
@@ -118,12 +118,15 @@ def _cluster(cluster: Cluster) -> Fold:
         (m.doc_id, "-" if m.jaccard is None else f"{m.jaccard:.3f}", m.reason)
         for m in cluster.members
     )
-    more = cluster.size - len(rows)
+    more = cluster.size - 1 - len(rows)
     members = Table(
         ("left because of it", "Jaccard", "reason"), rows, frozenset({1}),
-        caption=f"and {count(more)} more" if more else "",
+        caption=f"and {count(more)} more" if more > 0 else "",
     )  # fmt: skip
-    detail = f"{count(cluster.size)} left, {size(cluster.bytes)}, Jaccard {span}"
+    detail = f"{count(cluster.size - 1)} left"
+    if cluster.jaccards:
+        span = dict.fromkeys((f"{cluster.jaccards[0]:.2f}", f"{cluster.jaccards[-1]:.2f}"))
+        detail += f", Jaccard {' to '.join(span)}"
     return Fold(cluster.keeper, detail, (kept, members))
 
 

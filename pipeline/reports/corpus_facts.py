@@ -5,20 +5,20 @@
 One part is in memory at a time; two reports of one corpus are gathered alike to the byte.
 """
 
-import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import CleanedCorpus
 from pipeline.corpus.accounts import Accounts, account
+from pipeline.corpus.bias import MENTIONS, BiasCounts, BiasRow, bias_rows
 from pipeline.corpus.filters.base import Step
 from pipeline.corpus.histograms import Histogram, histograms
-from pipeline.corpus.measured import MeasuredCorpus, MeasuredPart, measured_parts, steps_of
+from pipeline.corpus.measured import MeasuredCorpus, measured_parts, steps_of
 from pipeline.corpus.objections import Asked, asked_filters
 from pipeline.corpus.rejects import DOCUMENTS
 from pipeline.corpus.samples import Sample, read_texts, sample_documents
@@ -28,8 +28,6 @@ from pipeline.store.manifest import read_manifest
 
 SAMPLES_PER_FATE = 3
 SAMPLES_KEPT = 6
-CLUSTERS = 20
-MEMBERS = 12
 QUARANTINED_SHOWN = 5
 
 
@@ -42,22 +40,25 @@ class Member:
     reason: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cluster:
     """A document that stayed and those that left because of it."""
 
     keeper: str
     size: int
-    """Documents that left."""
-    bytes: int = 0
-    members: list[Member] = field(default_factory=list)
-    """The first MEMBERS of them."""
-    lowest: float = 1.0
-    highest: float = 0.0
-    """Range of the Jaccard similarities."""
+    """Documents, the one that stayed among them."""
+    members: tuple[Member, ...]
+    """Some of those that left."""
+    keeper_in: str = ""
+    """The earlier corpus of the keeper; empty for this one."""
     text: str | None = None
-    """Of the keeper; None for a held-out document."""
+    """Of the keeper; None when it is not among the documents of this corpus."""
     source: str = ""
+
+    @property
+    def jaccards(self) -> list[float]:
+        """Of the members for which one was computed, ascending."""
+        return sorted(m.jaccard for m in self.members if m.jaccard is not None)
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,22 @@ class CorpusFacts:
         return largest_clusters(self.corpus)
 
     @cached_property
+    def bias(self) -> list[BiasRow]:
+        """Rule by group of people mentioned; empty where mentions were not looked for."""
+        counts = BiasCounts()
+        for part in self.parts:
+            if not any(name.startswith(MENTIONS) for name in part.table.column_names):
+                return []
+            counts.add(part.table)
+        return bias_rows(counts)
+
+    @property
+    def cut_bytes(self) -> int:
+        """Bytes cut out of kept documents: repeated lines, held-out text."""
+        kept = self.corpus.facts.get("bytes_kept", self.accounts.kept.bytes)
+        return int(self.accounts.kept.bytes - kept)
+
+    @cached_property
     def quarantined(self) -> list[Quarantined]:
         """Bad records by reason, the most frequent first."""
         return quarantined(self.corpus)
@@ -143,66 +160,31 @@ def _short(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
-def largest_clusters(corpus: CleanedCorpus, limit: int = CLUSTERS) -> list[Cluster]:
-    """Documents by who stayed in the end; passes over the removal lists, memory for the keepers.
-
-    A copy of a document that left as a near-duplicate of a third counts for the third.
-    """
-    sizes: Counter[str] = Counter()
-    for part in measured_parts(corpus):
-        sizes.update(keeper for keeper in part.removed.column("duplicate_of").to_pylist() if keeper)
-    links: dict[str, str] = {}
-    for part in measured_parts(corpus):
-        names = zip(
-            part.removed.column("doc_id").to_pylist(),
-            part.removed.column("duplicate_of").to_pylist(),
-            strict=True,
+def largest_clusters(corpus: CleanedCorpus) -> list[Cluster]:
+    """Groups of duplicates as deduplication wrote them down, with the text of who stayed."""
+    found = corpus.facts.get("clusters", {}).get("largest", [])
+    texts = _texts_of(corpus, {row["keeper"] for row in found if not row.get("keeper_in")})
+    clusters = []
+    for row in found:
+        members = tuple(Member(m["doc_id"], m["jaccard"], m["reason"]) for m in row["members"])
+        source, text = texts.get(row["keeper"], ("", None))
+        clusters.append(
+            Cluster(row["keeper"], row["size"], members, row.get("keeper_in", ""), text, source)
         )
-        links |= {name: keeper for name, keeper in names if keeper and name in sizes}
-    whole: Counter[str] = Counter()
-    for keeper, size in sizes.items():
-        whole[_survivor(keeper, links)] += size
-    largest = heapq.nsmallest(limit, whole.items(), key=lambda item: (-item[1], item[0]))
-    clusters = {keeper: Cluster(keeper, size) for keeper, size in largest}
-    for part in measured_parts(corpus):
-        for row in part.removed.to_pylist():
-            keeper = row["duplicate_of"]
-            cluster = clusters.get(_survivor(keeper, links)) if keeper else None
-            if cluster is not None:
-                _join(cluster, row)
-        _read_keepers(part, clusters)
-    return list(clusters.values())
+    return clusters
 
 
-def _survivor(name: str, links: Mapping[str, str]) -> str:
-    """Who stayed for `name`; a circle, which only damaged lists have, ends where it closes."""
-    seen = {name}
-    while name in links and links[name] not in seen:
-        name = links[name]
-        seen.add(name)
-    return name
-
-
-def _join(cluster: Cluster, row: Mapping[str, Any]) -> None:
-    jaccard = row["jaccard"]
-    cluster.bytes += row["bytes"]
-    if len(cluster.members) < MEMBERS:
-        cluster.members.append(Member(row["doc_id"], jaccard, row["reason"]))
-    if jaccard is not None:
-        cluster.lowest = min(cluster.lowest, jaccard)
-        cluster.highest = max(cluster.highest, jaccard)
-
-
-def _read_keepers(part: MeasuredPart, clusters: Mapping[str, Cluster]) -> None:
-    number = -1
-    rows: dict[int, str] = {}
-    for row, (doc_id, passed) in enumerate(zip(part.doc_ids, part.passed, strict=True)):
-        number += bool(passed)
-        if passed and doc_id in clusters and clusters[doc_id].text is None:
-            rows[number] = doc_id
-            clusters[doc_id].source = part.sources[row]
-    for number, text in read_texts(part.path / DOCUMENTS, list(rows)).items():
-        clusters[rows[number]].text = text
+def _texts_of(corpus: CleanedCorpus, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
+    """(source, text) of some kept documents by id."""
+    found: dict[str, tuple[str, str]] = {}
+    for part in measured_parts(corpus) if wanted else ():
+        everyone = zip(part.doc_ids, part.sources, part.passed, strict=True)
+        passed = [(doc_id, source) for doc_id, source, stayed in everyone if stayed]
+        rows = [row for row, (doc_id, _) in enumerate(passed) if doc_id in wanted]
+        for row, text in read_texts(part.path / DOCUMENTS, rows).items():
+            doc_id, source = passed[row]
+            found.setdefault(doc_id, (source, text))
+    return found
 
 
 def raw_part_paths(corpus: CleanedCorpus) -> list[Path]:

@@ -19,12 +19,14 @@ from pipeline.reports.corpus_examples import (
 )
 from pipeline.reports.corpus_facts import CorpusFacts
 from pipeline.reports.corpus_sections import (
+    bias_section,
     changes_section,
     funnel_section,
     funnel_steps,
     groups_section,
     headline,
     measures_section,
+    mixing_section,
     rules_section,
 )
 from pipeline.reports.html import render_html
@@ -62,6 +64,8 @@ def corpus_sections(facts: CorpusFacts) -> list[Section]:
         clusters_section(facts),
         samples_section(facts),
         changes_section(facts),
+        bias_section(facts),
+        mixing_section(facts),
         quarantine_section(facts),
         provenance_section(facts),
     )

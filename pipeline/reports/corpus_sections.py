@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.corpus.accounts import UNKNOWN, Amount, Axis, Fates, share_kept, total
+from pipeline.corpus.bias import BiasRow
 from pipeline.corpus.filters.judging import labels_of
 from pipeline.corpus.measured import KEPT
 from pipeline.reports.blocks import (
@@ -24,6 +25,7 @@ from pipeline.reports.numbers import count, percent, size
 _MAX_LINES = 14  # reasons in the picture; more are drawn by step, and all stand in the table
 _MAX_GROUPS = 12
 _MAX_COLUMNS = 5
+_MAX_BIAS, _LEADING_BIAS = 40, 10
 
 
 def headline(facts: CorpusFacts) -> Section:
@@ -31,7 +33,7 @@ def headline(facts: CorpusFacts) -> Section:
     known, accounts = facts.corpus.facts, facts.accounts
     read = int(known.get("documents_read", accounts.judged.documents))
     read_bytes = int(known.get("bytes_read", accounts.judged.bytes))
-    kept = accounts.kept
+    kept, kept_bytes = accounts.kept, accounts.kept.bytes - facts.cut_bytes
     worst = max(
         ((fate, amount) for fate, amount in accounts.fates.items() if fate != KEPT),
         key=lambda item: item[1].documents,
@@ -44,8 +46,8 @@ def headline(facts: CorpusFacts) -> Section:
     figures = [
         Figure("documents kept", percent(kept.documents / max(read, 1)),
                f"{count(kept.documents)} of {count(read)}"),
-        Figure("text kept", percent(kept.bytes / max(read_bytes, 1)),
-               f"{size(kept.bytes)} of {size(read_bytes)}"),
+        Figure("text kept", percent(kept_bytes / max(read_bytes, 1)),
+               f"{size(kept_bytes)} of {size(read_bytes)}"),
         Figure("duplicates removed", count(copies), f"{len(facts.clusters)} largest groups below"
                if facts.clusters else "of kept or held-out documents"),
         Figure("unreadable records", count(known.get("quarantined", 0)), "quarantined and counted"),
@@ -75,7 +77,10 @@ def funnel_steps(facts: CorpusFacts, *, by_rule: bool) -> list[FunnelStep]:
             name, before.documents + amount.documents, (before.bytes or 0) + amount.bytes
         )
     steps += losses.values()
-    steps.append(FunnelStep("kept", accounts.kept.documents, accounts.kept.bytes, "kept"))
+    if facts.cut_bytes:
+        steps.append(FunnelStep("cut inside kept documents", 0, facts.cut_bytes))
+    kept_bytes = accounts.kept.bytes - facts.cut_bytes
+    steps.append(FunnelStep("kept", accounts.kept.documents, kept_bytes, "kept"))
     return steps
 
 
@@ -286,3 +291,58 @@ def _rewritten(counts: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int
         else:
             others[name] = int(number)
     return personal, others
+
+
+def bias_section(facts: CorpusFacts) -> Section | None:
+    """For each rule and group of people: does it drop texts that mention them more often?"""
+    rows = [row for row in facts.bias if row.ratio is not None]
+    if not rows:
+        return None
+    flagged = [row for row in rows if row.flagged]
+    told = Text(
+        f"{len(flagged)} of {len(rows)} pairs of a rule and a group stand out: the rule drops the "
+        "texts that mention the group more than 1.5 times as often as texts at large, beyond "
+        "chance. A word is no person: this says where to look, not what is unjust.",
+        "bad" if flagged else "good",
+    )
+    shown = flagged[:_MAX_BIAS] or rows[:_LEADING_BIAS]
+    table = Table(
+        ("rule", "group", "texts", "dropped", "rate", "all texts", "times", "interval"),
+        tuple(_bias_row(row) for row in shown),
+        frozenset({2, 3, 4, 5, 6, 7}), frozenset(range(len(flagged))) if flagged else frozenset(),
+    )  # fmt: skip
+    return Section("bias", "Whom the rules fall on", (told, table))
+
+
+def _bias_row(row: BiasRow) -> tuple[str, ...]:
+    low, high = row.ratio_interval or (0.0, 0.0)
+    return (
+        row.rule, row.group, count(row.mentioning), count(row.dropped), percent(row.rate),
+        percent(row.overall), f"{row.ratio:.2f}", f"{low:.2f} to {high:.2f}",
+    )  # fmt: skip
+
+
+def mixing_section(facts: CorpusFacts) -> Section | None:
+    """How often each source is trained on."""
+    mixing = facts.corpus.facts.get("mixing")
+    if not mixing:
+        return None
+    rows = tuple(
+        (
+            source, count(row["documents"]), count(row["not_drawn"]), f"{row['rate']:.2f}",
+            size(row["bytes"]), percent(row["share_before"]), percent(row["share"]),
+        )
+        for source, row in mixing["by_source"].items()
+    )  # fmt: skip
+    table = Table(
+        ("source", "documents", "not drawn", "times", "text", "share before", "share"), rows,
+        frozenset(range(1, 7)),
+    )  # fmt: skip
+    told = f"{size(mixing['bytes'])} of text, copies included"
+    if mixing["budget_bytes"]:
+        told += f", of a budget of {size(mixing['budget_bytes'])}"
+    blocks: list[Block] = [Text(f"{told}.")]
+    if mixing["short_of_budget_bytes"]:
+        missing = size(mixing["short_of_budget_bytes"])
+        blocks.append(Text(f"{missing} short of the budget, all repeats used up.", "bad"))
+    return Section("mixing", "What is trained on how often", (*blocks, table))

@@ -19,11 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.artifacts import CleanedCorpus, EvalSet, parents_of
-from pipeline.corpus.cleaned import removed_name
+from pipeline.corpus.cleaned import read_cuts, removed_name
 from pipeline.corpus.document import open_documents
 from pipeline.corpus.filters.base import Filter, Step
 from pipeline.corpus.filters.judging import labels_of
 from pipeline.corpus.measured import MeasuredCorpus, MeasuredPart, measured_part, steps_of
+from pipeline.corpus.mixing import mix_name, read_repeats
 from pipeline.corpus.objections import Asked, asked_filters, flags_of, row_of
 from pipeline.corpus.rejects import DOCUMENTS, MEASURES, REJECTED
 from pipeline.corpus.samples import read_texts
@@ -80,6 +81,10 @@ class Journey:
     passages: tuple[Passage, ...] = ()
     duplicates: tuple[str, ...] = field(default=())
     """Documents that left because this one stayed."""
+    cuts: tuple[str, ...] = ()
+    """What was cut out of it."""
+    repeats: int = 1
+    """How often it is trained on; 0 when mixing did not draw it."""
     text: str = ""
 
 
@@ -119,7 +124,8 @@ def _told(corpus: CleanedCorpus, part: MeasuredPart, row: int) -> Journey:
     return Journey(
         corpus, record["doc_id"], record["source"], place_of(record), record.get("language"),
         int(part.num_bytes[row]), verdict, verdict == "kept", _passages(corpus, part, record),
-        _duplicates_of(corpus, record["doc_id"]), text[:_SHOWN_CHARS],
+        _duplicates_of(corpus, record["doc_id"]), _cuts(corpus, part, number if passed else None),
+        _repeats(corpus, part, number if verdict == "kept" else None), text[:_SHOWN_CHARS],
     )  # fmt: skip
 
 
@@ -184,6 +190,26 @@ def _measures(
     return tuple(measures)
 
 
+def _cuts(corpus: CleanedCorpus, part: MeasuredPart, row: int | None) -> tuple[str, ...]:
+    table = read_cuts(corpus.path, part.index)
+    return (
+        tuple(
+            f"bytes {cut['begin']:,} to {cut['end']:,}: {cut['reason']}"
+            + (f" of {cut['duplicate_of']}" if cut.get("duplicate_of") else "")
+            for cut in table.filter(pc.equal(table.column("row"), row)).to_pylist()
+        )
+        if row is not None
+        else ()
+    )
+
+
+def _repeats(corpus: CleanedCorpus, part: MeasuredPart, row: int | None) -> int:
+    path = corpus.path / mix_name(part.index)
+    if row is None or not path.is_file():
+        return 1
+    return int(read_repeats(path, int(part.passed.sum()))[row])
+
+
 def _duplicates_of(corpus: CleanedCorpus, doc_id: str) -> tuple[str, ...]:
     """Who left because this document stayed, with the Jaccard similarity."""
     found = []
@@ -237,7 +263,11 @@ def render_journey(journey: Journey, trained: Sequence[str] = ()) -> RenderableT
         parts.append(_passages_table(journey.passages))
     for told in journey.duplicates:
         parts.append(_plain(f"  because it stayed, {told} left"))
-    for line in trained if journey.is_kept else ():
+    parts += [_plain(f"  cut out: {cut}") for cut in journey.cuts]
+    if journey.is_kept and journey.repeats != 1:
+        times = f"used {journey.repeats} times" if journey.repeats else "not drawn"
+        parts.append(_plain(f"  mixing: {times}"))
+    for line in trained if journey.is_kept and journey.repeats else ():
         parts.append(_plain(f"  trained on by {line}"))
     if journey.text:
         quoted = " ".join(journey.text.split())

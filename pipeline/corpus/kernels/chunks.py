@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.kernels.compiled import kernel, leaf
+from pipeline.corpus.kernels.compiled import leaf
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ def _plain(data: U8, start: int, end: int, specials: U64) -> int:
     return stop - start
 
 
-@kernel
+@leaf
 def split_plain(data: U8, offsets: I64, specials: U64, starts: I64, ends: I64, bounds: I64) -> int:
     """Tokens into `starts`, `ends`, `bounds`; a chunk to ask about is one with a negative end.
 
@@ -136,7 +136,7 @@ def split_plain(data: U8, offsets: I64, specials: U64, starts: I64, ends: I64, b
     return undecided
 
 
-@kernel
+@leaf
 def find_unknown(data: U8, starts: I64, ends: I64, keys: U64, found: I64) -> int:
     """Indices into `found` of the undecided tokens whose chunk is not remembered; how many."""
     n = 0
@@ -149,7 +149,7 @@ def find_unknown(data: U8, starts: I64, ends: I64, keys: U64, found: I64) -> int
     return n
 
 
-@kernel
+@leaf
 def expand(
     data: U8, starts: I64, ends: I64, bounds: I64, keys: U64, first: I64, lengths: I64,
     new_starts: I64, new_ends: I64, new_bounds: I64,
@@ -174,7 +174,7 @@ def expand(
     return n
 
 
-@kernel
+@leaf
 def insert(keys: U64, first: I64, new_keys: U64, new_first: I64) -> None:
     for i in range(len(new_keys)):
         slot = find_slot(keys, new_keys[i])

@@ -29,6 +29,7 @@ from pipeline.corpus.languages.scripts import (
 )
 
 HEAD_CHARS = 1_000
+"""A run of one character, such as a drawn line, counts as one of them."""
 MIN_LETTER_BYTES = 6
 """Two Han characters or six Latin letters; with fewer, no language is claimed. A guess."""
 MIN_SCORE = 0.2

@@ -70,6 +70,14 @@ def test_identify_looks_at_the_head_only() -> None:
     assert codes(head, head + SIMPLIFIED * 1000) == ["en", "en"]
 
 
+def test_identify_a_drawn_line_takes_no_room_from_the_text() -> None:
+    assert codes("rename old new\n" + "_" * 2_000 + "\n" + SIMPLIFIED * 3) == ["zh"]
+
+
+def test_identify_a_megabyte_of_one_character_is_left_soon() -> None:
+    assert codes("_" * 1_000_000 + SIMPLIFIED) == ["und"]
+
+
 def test_identify_a_slice_is_the_slice_of_the_answers() -> None:
     texts = [text for group in SENTENCES.values() for text in group]
     batch = TextBatch.of(texts)

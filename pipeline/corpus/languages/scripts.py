@@ -83,6 +83,7 @@ LABELS_OF_OTHER_SCRIPTS = frozenset(
 ALSO_LATIN = frozenset({"sr", "sh"})
 
 SIMPLIFIED, TRADITIONAL = np.uint8(1), np.uint8(2)
+RUNS_UP_TO = 4
 _TABLE_SIZE = 0x323B0  # one past the last assigned Han character, CJK extension H
 
 
@@ -118,8 +119,9 @@ def _in(code: int, encoding: str) -> bool:
 def scan_scripts(data: U8, offsets: I64, head_chars: int) -> tuple[I64, I64, I64]:
     """((N, S) bytes per script, (N, 2) simplified and traditional characters, (N,) head ends).
 
-    Only the first `head_chars` characters of each document count; `data` must be UTF-8, of which
-    document i is `data[offsets[i]:offsets[i + 1]]`.
+    A document's head ends after `head_chars` characters, a run of equal ones counting as one: a
+    line drawn with underscores says nothing about the language. It never goes beyond RUNS_UP_TO
+    times as many. `data` must be UTF-8; document i is `data[offsets[i]:offsets[i + 1]]`.
     """
     return _scan(data, offsets, head_chars, script_table(), variant_table(), len(SCRIPTS))
 
@@ -134,8 +136,8 @@ def _scan(
     ends = np.zeros(num_documents, np.int64)
     for document in range(num_documents):
         position, end = offsets[document], offsets[document + 1]
-        left = head_chars
-        while position < end and left > 0:
+        left, looked, previous = head_chars, RUNS_UP_TO * head_chars, np.int64(-1)
+        while position < end and left > 0 and looked > 0:
             first = np.int64(data[position])
             if first < 0x80:
                 code, size = first, 1
@@ -149,7 +151,10 @@ def _scan(
             for k in range(1, size):
                 code = (code << 6) | (np.int64(data[position + k]) & 0x3F)
             position += size
-            left -= 1
+            looked -= 1
+            if code != previous:
+                left -= 1
+                previous = code
             if code < len(scripts):
                 sizes[document, scripts[code]] += size
                 form = variants[code]

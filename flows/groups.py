@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.commands.corpus_filter import train_filter_command
+
 RootOption = Annotated[
     Path, typer.Option("--root", help="Where artifacts and stores live.", show_default=True)
 ]
@@ -21,6 +23,9 @@ OverridesArgument = Annotated[
     ),
 ]
 
+corpus_app = typer.Typer(
+    help="Judge a cleaned corpus again, report it, train filters.", no_args_is_help=True
+)
 sft_app = typer.Typer(help="Look at fine-tuning examples.", no_args_is_help=True)
 tokenizer_app = typer.Typer(help="Import and look at tokenizers.", no_args_is_help=True)
 store_app = typer.Typer(help="Verify, sync and look into the store.", no_args_is_help=True)
@@ -29,10 +34,40 @@ registry_app = typer.Typer(help="Move the champion alias.", no_args_is_help=True
 
 def add_to(app: typer.Typer) -> None:
     """Add all groups."""
+    app.add_typer(corpus_app, name="corpus")
     app.add_typer(sft_app, name="sft")
     app.add_typer(tokenizer_app, name="tokenizer")
     app.add_typer(store_app, name="store")
     app.add_typer(registry_app, name="registry")
+
+
+@corpus_app.command("rejudge")
+def corpus_rejudge(
+    target: Annotated[str, typer.Argument(help="A settings file, clean@fp or a directory.")],
+    overrides: OverridesArgument = None,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Documents to name whose fate changes.")
+    ] = 10,
+    root: RootOption = Path("runs"),
+) -> None:
+    """Show what other thresholds would keep and drop, from the stored measures alone."""
+    from flows.commands.corpus import rejudge_corpus
+
+    rejudge_corpus(target, overrides or [], examples=examples, root=root)
+
+
+@corpus_app.command("report")
+def corpus_report(
+    corpus: Annotated[str, typer.Argument(help="A settings file, clean@fp or a directory.")],
+    root: RootOption = Path("runs"),
+) -> None:
+    """Write the report of a cleaned corpus as one HTML page."""
+    from flows.commands.corpus import report_corpus
+
+    report_corpus(corpus, root=root)
+
+
+corpus_app.command("train-filter")(train_filter_command)
 
 
 @sft_app.command("preview")

@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import CleanedCorpus, EvalSet
-from pipeline.corpus.cleaned import cut_bytes, read_removed
+from pipeline.corpus.bias import GroupFile, shipped_groups
+from pipeline.corpus.cleaned import cut_bytes, read_removed, removed_name
 from pipeline.corpus.cleaning import PartConfig, PartJob, clean_part
 from pipeline.corpus.dedup.earlier import earlier_corpora
 from pipeline.corpus.dedup.held_out import HeldOutSet, held_out_sets
@@ -25,9 +26,11 @@ from pipeline.corpus.dedup.removal import (
 )
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
 from pipeline.corpus.funnel import Funnel, tally_languages, tally_part
+from pipeline.corpus.mixing import MixingConfig, MixPart, PartDocuments, mix_parts
 from pipeline.corpus.reading import RawPart, read_sources
-from pipeline.corpus.rejects import languages_of_rows
+from pipeline.corpus.rejects import DOCUMENTS, languages_of_rows
 from pipeline.corpus.repair import RepairConfig
+from pipeline.corpus.rewrites.personal_data import PersonalData
 from pipeline.corpus.sources import AnySource
 from pipeline.corpus.steps import AnyStep, Rules, expanded
 from pipeline.store.building import Outcome, artifact_key, build
@@ -55,7 +58,7 @@ class CleanConfig(BaseModel):
         RepairConfig(), title="Unicode repair", description="First, and of held-out text too."
     )
     steps: tuple[AnyStep, ...] = Field(
-        (Rules(),),
+        (Rules(), PersonalData()),
         title="Steps",
         description="Filters and rewrites in order. The first filter that objects gives the "
         "reason; all objections are kept.",
@@ -64,6 +67,15 @@ class CleanConfig(BaseModel):
     decontamination: DecontaminationConfig = Field(
         DecontaminationConfig(), title="Held-out text in the training text"
     )
+    mixing: MixingConfig = Field(
+        MixingConfig(), title="Mixing", description="How often each source is used, and how much."
+    )
+    bias_groups: GroupFile | None = Field(
+        default_factory=shipped_groups,
+        title="Groups of terms",
+        description="For each rule, how often it drops documents that mention a group is measured. "
+        "A YAML file, or null to measure nothing.",
+    )
     seed: int = Field(0, ge=0, lt=1 << 63, title="Seed", description="Of the MinHash functions.")
 
     def identity(self) -> dict[str, object]:
@@ -71,14 +83,22 @@ class CleanConfig(BaseModel):
         settings: dict[str, object] = {"repair": self.repair, "seed": self.seed}
         settings |= {"dedup": self.dedup.identity()}
         settings |= {"decontamination": self.decontamination.identity()}
+        settings |= {"bias_groups": self.bias_groups}
+        if not self.mixing.changes_nothing(self.source_weights()):
+            settings |= {"mixing": self.mixing, "weights": self.source_weights()}
         # What a preset holds is identity, not its name: its constants may change.
         return {**settings, "steps": self.for_parts().steps}
+
+    def source_weights(self) -> dict[str, float]:
+        """The weight of each source, by name."""
+        return {name: weight for name, weight in sorted((s.name, s.weight) for s in self.sources)}
 
     def for_parts(self) -> PartConfig:
         """The settings a part is cleaned with."""
         return PartConfig(
             repair=self.repair,
             steps=expanded(self.steps),
+            bias_groups=self.bias_groups,
             signatures=self.dedup.for_parts(self.seed),
         )
 
@@ -161,11 +181,24 @@ def _clean(work: _Work, directory: Path) -> Outcome:
     facts = {
         **funnel.facts(),
         **merged,
+        **_mixed(work, parts, directory),
         "raw_parts": [part.path.relative_to(work.root).as_posix() for part in work.raw_parts],
     }
     work.runtime.journal.event("cleaned", facts)
     paths = tuple(part.path.relative_to(work.root).as_posix() for part in parts)
     return Outcome(facts=facts, parts=paths)
+
+
+def _mixed(work: _Work, parts: Sequence[MergePart], directory: Path) -> dict[str, object]:
+    """The accounts of mixing; nothing where every document is used once."""
+    weights = work.config.source_weights()
+    if work.config.mixing.changes_nothing(weights):
+        return {}
+    documents = [
+        MixPart(part.source, PartDocuments(part.path / DOCUMENTS, directory / removed_name(i)))
+        for i, part in enumerate(parts)
+    ]
+    return {"mixing": mix_parts(documents, work.config.mixing, directory, source_weights=weights)}
 
 
 def _clean_parts(work: _Work) -> None:

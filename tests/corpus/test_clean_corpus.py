@@ -185,7 +185,7 @@ def test_every_document_read_is_counted_once(clean):
 def test_read_kept_gives_the_asked_columns(clean):
     [part] = kept_parts(clean({"a": made_up(1), "b": made_up(1)}))
     table = read_kept(part, columns=("doc_id", "metadata"))
-    assert table.to_pylist() == [{"doc_id": "a", "metadata": "{}"}]
+    assert table.to_pylist() == [{"doc_id": "a", "metadata": '{"file":"f0.jsonl","row":0}'}]
 
 
 def test_a_corpus_of_rejects_only_names_the_reasons(clean):

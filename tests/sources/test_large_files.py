@@ -1,0 +1,138 @@
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.corpus.sources import cuts
+from pipeline.corpus.sources.jsonl import JsonlSource
+from pipeline.corpus.sources.parquet import ParquetSource
+from pipeline.corpus.sources.text import TextSource
+from pipeline.store.files import sha256_bytes
+from pipeline.store.manifest import is_finished
+from pipeline.store.runtime import Runtime
+from tests.sources.conftest import Read
+
+Reader = Callable[..., Read]
+
+
+def lines(count: int, seed: int = 0) -> bytes:
+    rng = random.Random(seed)
+    rows = [{"text": f"{i} " + "x" * rng.randrange(80)} for i in range(count)]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def jsonl(path: Path, **settings: object) -> JsonlSource:
+    return JsonlSource(name="web", paths=(str(path),), **settings)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 1 << 20])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    text=st.lists(st.sampled_from([b"\n", b"ab", b"<eot>", b"<", b"<eo", b"t>"]), max_size=40),
+    separator=st.sampled_from([b"\n", b"<eot>"]),
+    split_bytes=st.integers(1, 30),
+)
+def test_pieces_are_the_file_and_end_behind_separators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, text: list[bytes],
+    separator: bytes, split_bytes: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cuts, "BLOCK_BYTES", block_bytes)
+    data = b"".join(text)
+    (tmp_path / "x").write_bytes(data)
+    pieces = cuts.cut_records(tmp_path / "x", separator=separator, split_bytes=split_bytes)
+    assert b"".join(data[p.start : p.stop] for p in pieces) == data
+    for piece in pieces:
+        content = data[piece.start : piece.stop]
+        assert piece.identity == sha256_bytes(content)
+        assert piece.first_row == data[: piece.start].count(separator)
+        if piece is not pieces[-1]:
+            assert content.endswith(separator)
+            assert len(content) >= split_bytes
+            assert separator not in content[split_bytes - 1 : -len(separator)]
+
+
+def test_separators_that_overlap_themselves_are_not_cut_at() -> None:
+    assert [cuts.is_cuttable(s) for s in (b"\n", b"<eot>", b"aa", b"aba", b"\n\n")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_pieces_give_the_rows_of_the_whole_file(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "x.jsonl").write_bytes(lines(500))
+    whole = read(jsonl(tmp_path / "x.jsonl"))
+    cut = read(jsonl(tmp_path / "x.jsonl", split_bytes=4_000), root=tmp_path / "cut")
+    assert len(cut.parts) > 5
+    assert list(cut.documents.values()) == list(whole.documents.values())
+    assert [m["row"] for m in cut.metadata.values()] == list(range(500))
+    assert len(cut.documents) == 500
+
+
+def test_pieces_are_the_same_for_any_number_of_workers(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "x.jsonl").write_bytes(lines(300))
+    source = jsonl(tmp_path / "x.jsonl", split_bytes=4_000)
+    inline = read(source)
+    pooled = read(source, root=tmp_path / "pool", runtime=Runtime(workers=2))
+    for one, two in zip(inline.parts, pooled.parts, strict=True):
+        assert one.documents_path.read_bytes() == two.documents_path.read_bytes()
+
+
+def test_appending_to_a_large_file_reads_its_last_piece_only(tmp_path: Path, read: Reader) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(lines(500))
+    source = jsonl(path, split_bytes=4_000)
+    before = read(source).fingerprints
+    with open(path, "ab") as handle:
+        handle.write(b'{"text": "new"}\n')
+    after = read(source).fingerprints
+    assert after[: len(before) - 1] == before[:-1]
+    assert 1 <= len(set(after) - set(before)) <= 2
+
+
+def test_work_goes_on_inside_a_large_file(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "x.jsonl").write_bytes(lines(300))
+    source = jsonl(tmp_path / "x.jsonl", split_bytes=4_000)
+    first = read(source)
+    (first.parts[2].path / "manifest.json").unlink()  # as a killed run leaves it
+    stamps = {part.path: (part.path / "documents.arrow").stat().st_ino for part in first.parts}
+    again = read(source)
+    built = [p for p in stamps if (p / "documents.arrow").stat().st_ino != stamps[p]]
+    assert built in ([first.parts[2].path], [])
+    assert is_finished(first.parts[2].path)
+    assert again.documents == first.documents
+
+
+def test_own_ids_repeated_in_another_piece_stay_distinct(tmp_path: Path, read: Reader) -> None:
+    row = json.dumps({"id": "same", "text": "x" * 900}).encode() + b"\n"
+    (tmp_path / "x.jsonl").write_bytes(row * 4)
+    result = read(jsonl(tmp_path / "x.jsonl", split_bytes=1_500))
+    assert list(result.documents) == [
+        "web/x/same", "web/x/same#2", "web/x@2/same", "web/x@2/same#2",
+    ]  # fmt: skip
+
+
+def test_separated_text_is_cut_and_unseparated_text_is_not(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "x.txt").write_text("<eot>".join(f"document {i}" for i in range(500)))
+    texts = {"name": "t", "paths": (str(tmp_path),), "split_bytes": 1024}
+    cut = read(TextSource(**texts, separator="<eot>"))
+    assert list(cut.documents.values()) == [f"document {i}" for i in range(500)]
+    assert len(cut.parts) > 3
+    assert len(read(TextSource(**texts), root=tmp_path / "whole").parts) == 1
+
+
+def test_row_groups_are_pieces_of_a_large_parquet_file(tmp_path: Path, read: Reader) -> None:
+    table = pa.table({"text": [f"text {i} " * 20 for i in range(400)]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=50, compression="none")
+    settings = {"name": "p", "paths": (str(tmp_path),)}
+    whole = read(ParquetSource(**settings))
+    cut = read(ParquetSource(**settings, split_bytes=15_000), root=tmp_path / "cut")
+    assert len(cut.parts) > 2
+    assert list(cut.documents.values()) == list(whole.documents.values())
+    assert [m["row"] for m in cut.metadata.values()] == list(range(400))

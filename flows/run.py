@@ -151,7 +151,7 @@ class Run:
         facts = headline(noun.manifest) if is_artifact else ref
         self.display.line(f"{mark} {title:<14} {outcome:<7} {clock(seconds):>8}  {facts}")
         if is_artifact and self.tracking is not None:
-            self.tracking.log_stage(noun, figures_of(noun) if outcome == "built" else {})
+            self.tracking.log_stage(noun, figures_of(noun, self.root) if outcome == "built" else {})
         self._reached = self._reached or stage == self.only
 
 

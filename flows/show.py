@@ -31,9 +31,10 @@ from prefect.runtime import deployment, flow_run
 from flows.display import Display
 from flows.run import Run
 from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport
+from pipeline.reports.corpus_report import corpus_table, report_path
 from pipeline.reports.curves import loss_curve_png
 from pipeline.reports.report import RunFacts, report_markdown, write_report
-from pipeline.reports.tables import evaluation_rows, funnel_rows
+from pipeline.reports.tables import evaluation_rows
 from pipeline.reports.terminal import summary
 from pipeline.stages.register import Registration
 
@@ -87,12 +88,11 @@ def guarded(run: Run | None, action: Callable[[], Any]) -> Any:
 
 
 def funnel(run: Run, corpus: CleanedCorpus) -> None:
-    """Documents kept and dropped by reason, as a table."""
-    rows = funnel_rows(corpus)
-    guarded(
-        run,
-        lambda: create_table_artifact(key="funnel", table=rows, description="Documents by fate"),
-    )
+    """Documents and bytes kept and dropped by reason, as a table."""
+    rows = corpus_table(corpus)
+    report = report_path(corpus, run.root)
+    about = f"Documents by fate. Thresholds, samples and duplicates: {report}"
+    guarded(run, lambda: create_table_artifact(key="funnel", table=rows, description=about))
 
 
 def loss_curve(run: Run, checkpoint: Checkpoint) -> None:

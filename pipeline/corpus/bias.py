@@ -125,7 +125,7 @@ class BiasRow:
     """`rate / overall`; None where the rule dropped nothing or nothing mentions the group."""
     ratio_interval: tuple[float, float] | None
     flagged: bool
-    """The ratio exceeds 1.5 and its interval excludes 1."""
+    """The ratio exceeds 1.5, its interval excludes 1, the rate's excludes the overall rate."""
 
 
 def bias_table(
@@ -157,7 +157,15 @@ def _row(counts: BiasCounts, rule: str, group: str, category: str) -> BiasRow:
     rate, overall = dropped_here / mentioning, dropped / total
     ratio = rate / overall if dropped else None
     interval = ratio_interval(dropped_here, mentioning, dropped, total) if dropped else None
-    flagged = ratio is not None and interval is not None and ratio > RATIO_LIMIT and interval[0] > 1
+    share = wilson(dropped_here, mentioning)
+    # The ratio's interval is an approximation for many documents; Wilson's holds for few as well.
+    flagged = (
+        ratio is not None
+        and interval is not None
+        and ratio > RATIO_LIMIT
+        and interval[0] > 1
+        and share[0] > overall
+    )
     return BiasRow(
         rule=rule,
         group=group,
@@ -165,7 +173,7 @@ def _row(counts: BiasCounts, rule: str, group: str, category: str) -> BiasRow:
         mentioning=mentioning,
         dropped=dropped_here,
         rate=rate,
-        interval=wilson(dropped_here, mentioning),
+        interval=share,
         overall=overall,
         ratio=ratio,
         ratio_interval=interval,

@@ -64,32 +64,35 @@ _LONG_MONTHS = {
 def number_spans(text: Text, kinds: frozenset[str]) -> Iterator[Found]:
     """Every personal number of the wanted kinds; spans of different kinds may overlap."""
     data = text.view
-    for start, end, lower, upper in _stretches(text).tolist():
+    wants_phones = "phones" in kinds
+    for start, end, size, lower, upper in _stretches(text).tolist():
         # What stands around a number decides too, but never the text of another document.
         begin = max(lower, start - CONTEXT_BYTES)
         window = bytes(data[begin : min(end + 2, upper)])
-        for kind, first, last in _of_stretch(window, start - begin, end - begin, kinds):
+        found = _of_stretch(window, start - begin, size, kinds) if size > 8 else ()
+        for kind, first, last in found:
             yield kind, first + begin, last + begin
+        if wants_phones:
+            for first, last in phone_spans(window, start - begin, end - begin, size):
+                yield "phones", first + begin, last + begin
 
 
-def _of_stretch(window: bytes, start: int, end: int, kinds: frozenset[str]) -> Iterator[Found]:
-    if "credit_cards" in kinds:
+def _of_stretch(window: bytes, start: int, size: int, kinds: frozenset[str]) -> Iterator[Found]:
+    """Numbers with check digits or fixed shapes in a stretch of `size` digits."""
+    if size >= 13 and "credit_cards" in kinds:
         for match in _CARD.finditer(window, start):
             if is_card(match.group().translate(None, b" -").decode()):
                 yield "credit_cards", *match.span()
-    if "cn_ids" in kinds:
+    if size >= 17 and "cn_ids" in kinds:
         for match in _CN_ID.finditer(window, start):
             if is_cn_id(match.group().decode()):
                 yield "cn_ids", *match.span()
-    if "us_ssns" in kinds:
+    if size >= 9 and "us_ssns" in kinds:
         for match in _SSN.finditer(window, start):
             yield "us_ssns", *match.span()
         loose = _SSN_LOOSE.match(window, start)
         if loose and _SSN_CONTEXT.search(window, 0, start):
             yield "us_ssns", *loose.span()
-    if "phones" in kinds:
-        for first, last in phone_spans(window, start, end):
-            yield "phones", first, last
 
 
 def is_card(digits: str) -> bool:
@@ -141,14 +144,25 @@ _IS_SEPARATOR[list(b" -.()/")] = True
 
 
 def _stretches(text: Text) -> npt.NDArray[np.int64]:
-    """Rows of MIN_DIGITS digits or more: (K, 4) start, end, begin and end of their document."""
+    """Rows of MIN_DIGITS digits or more: (K, 5) start, end, digits, begin and end of document."""
     first, last = text.offsets[0], text.offsets[-1]
     digits = np.flatnonzero(text.data[first:last] - np.uint8(ord("0")) < 10) + first
-    rows = np.empty((len(digits) // MIN_DIGITS, 2), np.int64)
+    rows = np.empty((len(digits) // MIN_DIGITS, 3), np.int64)
     rows = rows[: _rows_of_digits(text.data, digits, text.offsets, _IS_SEPARATOR, rows)]
     documents = text.documents_of(rows[:, 0])
     limits = np.stack([text.offsets[documents], text.offsets[documents + 1]], axis=1)
     return np.concatenate([rows, limits], axis=1)
+
+
+@leaf
+def _is_date(data: npt.NDArray[np.uint8], start: int, end: int, size: int) -> bool:
+    """Whether digits read 2026-11-20 or 2026-11-20 23(:59): by far the commonest rows."""
+    if not (size == 8 and end - start == 10) and not (size == 10 and end - start == 13):
+        return False
+    century = data[start] == ord("2") and data[start + 1] == ord("0")
+    century |= data[start] == ord("1") and data[start + 1] == ord("9")
+    dashes = data[start + 4] == ord("-") and data[start + 7] == ord("-")
+    return century and dashes and data[start - 1] != ord("+")
 
 
 @leaf
@@ -159,7 +173,7 @@ def _rows_of_digits(
     is_separator: npt.NDArray[np.bool_],
     found: npt.NDArray[np.int64],
 ) -> int:
-    """Fill `found` with start and end of rows, MAX_GAP separators at most inside; how many."""
+    """Fill `found` with start, end, size of rows, MAX_GAP separators at most inside; how many."""
     count, size, document = 0, 0, 0
     start = np.int64(0)
     for i in range(len(digits) + 1):
@@ -173,8 +187,8 @@ def _rows_of_digits(
             size += 1
             continue
         if size >= MIN_DIGITS:
-            found[count, 0], found[count, 1] = start, digits[i - 1] + 1
-            count += 1
+            found[count, 0], found[count, 1], found[count, 2] = start, digits[i - 1] + 1, size
+            count += 0 if _is_date(data, start, digits[i - 1] + 1, size) else 1
         if i < len(digits):
             start, size = digits[i], 1
             while offsets[document + 1] <= start:

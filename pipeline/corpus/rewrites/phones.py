@@ -62,32 +62,34 @@ _NATIONAL = re.compile(
     rb"|\(0[1-9]\d{1,3}\) ?\d{5,8}|0[1-9]\d{1,3}/\d{5,8}"
     rb")" + _NOT_AFTER
 )
-_CONTEXT = re.compile(
-    rb"(?:(?<![a-z])(?:tel|tel[e\xc3\xa9]+phone|t[e\xc3\xa9]+l|telefon[oe]?|phone|mobile|cell|fax|"
-    rb"call|whatsapp|hotline)(?:[ ]?(?:no|number|nr|num))?|"
-    + "|".join(
-        ("电话", "電話", "手机", "手機", "传真", "傳真", "热线", "熱線", "联系方式", "携帯", "전화")
-    ).encode()
-    + rb")(?:[ .:=#(]|at|us|"
-    + "|".join("：号码號碼").encode()
-    + rb"){0,5}$",
-    re.IGNORECASE,
+_WORDS = (
+    b"tel", b"phone", b"t\xc3\xa9l", b"telefon", b"telefone", b"telefono", b"phone", b"mobile",
+    b"cell", b"fax", b"call", b"whatsapp", b"hotline",
+    *(word.encode() for word in ("téléphone", "电话", "電話", "手机", "手機", "传真", "傳真",
+                                 "热线", "熱線", "联系方式", "携帯", "전화")),
+)  # fmt: skip
+_BETWEEN = tuple(
+    word.encode() for word in ("号", "码", "號", "碼", "：", " number", " no", " nr", " at", " us")
 )
+_WORDS_OR_BETWEEN = _WORDS + _BETWEEN
+_CONTEXT = re.compile(rb"(?<![a-z])(?:" + rb"|".join(map(re.escape, _WORDS)) + rb")$")
 
 
-def phone_spans(window: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Phone numbers in the stretch of digits `window[start:end]`, with what stands around it."""
+def phone_spans(window: bytes, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    """Phone numbers in `window[start:end]`, `size` digits and separators; around it is context."""
     plus = _plus_before(window, start)
     if plus is not None:
         stop = _international_end(window, start, end)
         if stop is not None:
             yield plus, stop
             start = stop
-    elif _CONTEXT.search(window, 0, start):
+    elif _has_context(window, start):
         stop = _end_of_number(window, start, end, fewest=7, most=MAX_DIGITS)
         if stop is not None and _is_plausible(window[start:stop]):
             yield start, stop
             start = stop
+    if size < MIN_DIGITS:
+        return
     first = start - 1 if window[start - 1 : start] == b"(" else start
     for match in _NATIONAL.finditer(window, first):
         if _is_plausible(match.group()):
@@ -98,6 +100,22 @@ def is_national(text: str) -> bool:
     """Whether `text` as a whole is a phone number in a national way of writing."""
     match = _NATIONAL.fullmatch(text.encode())
     return match is not None and _is_plausible(match.group())
+
+
+def _has_context(window: bytes, start: int) -> bool:
+    """Whether a word like "Tel." or "phone number:" stands right in front."""
+    before = window[:start].rstrip(b" .:=#(").lower()
+    if not before.endswith(_WORDS_OR_BETWEEN):
+        return False
+    for _ in range(4):
+        shorter = before
+        for word in _BETWEEN:
+            shorter = shorter.removesuffix(word)
+        shorter = shorter.rstrip(b" .:")
+        if shorter == before:
+            break
+        before = shorter
+    return before.endswith(_WORDS) and _CONTEXT.search(before) is not None
 
 
 def _plus_before(window: bytes, start: int) -> int | None:

@@ -40,8 +40,12 @@ def test_fields_become_id_and_metadata(tmp_path: Path, read: Reader) -> None:
     (tmp_path / "x.csv").write_bytes(b"key,body,link,lang\nk,hello,http://a,en-GB\n")
     result = read(
         source(
-            tmp_path / "x.csv", text_field="body", id_field="key", url_field="link",
-            language_field="lang", metadata_fields=("key",),
+            tmp_path / "x.csv",
+            text_field="body",
+            id_field="key",
+            url_field="link",
+            language_field="lang",
+            metadata_fields=("key",),
         )  # fmt: skip
     )
     assert result.metadata["c/x/k"] == {

@@ -11,9 +11,11 @@ from pydantic import Field
 
 from pipeline.corpus.sources.columns import (
     BATCH_ROWS,
+    DAMAGE,
     NoText,
     TableSource,
     add_rows,
+    is_ours,
     no_text_column,
 )
 from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_input
@@ -21,7 +23,6 @@ from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.part import PartWriter
 
 FILE_MAGIC = b"ARROW1"
-DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, ValueError)
 
 
 class ArrowSource(FileSource, TableSource):
@@ -119,8 +120,3 @@ def _record_batches(handle: BinaryIO, file: InputFile) -> Iterator[pa.RecordBatc
     stop = file.stop if file.stop is not None else reader.num_record_batches
     for i in range(file.start, stop):
         yield reader.get_batch(i)
-
-
-def is_ours(error: BaseException) -> bool:
-    """Whether the disk or the network failed rather than the file."""
-    return isinstance(error, OSError) and error.errno is not None

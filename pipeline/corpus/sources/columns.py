@@ -12,6 +12,8 @@ from pipeline.corpus.sources.fields import FieldSource, id_of
 from pipeline.corpus.sources.part import RowWriter
 
 BATCH_ROWS = 256  # rows of up to max_text_bytes each are in memory at once
+# What reading damaged data raises: absurd sizes and names that are no UTF-8 among others.
+DAMAGE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 BINARIES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 
@@ -32,6 +34,11 @@ class TableSource(FieldSource):
         if self.text_field not in available:
             return None
         return [name for name in self.fields() if name in available]
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether the disk or the network failed rather than the file."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 class NoText(Exception):

@@ -13,9 +13,11 @@ from pydantic import Field
 
 from pipeline.corpus.sources.columns import (
     BATCH_ROWS,
+    DAMAGE,
     NoText,
     TableSource,
     add_rows,
+    is_ours,
     no_text_column,
 )
 from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_input
@@ -23,7 +25,6 @@ from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.part import PartWriter
 
 BATCH_BYTES = 32 << 20  # of decoded text at once, by the average of its row group
-DAMAGE = (pa.ArrowException, OSError)
 
 
 class ParquetSource(FileSource, TableSource):
@@ -55,7 +56,9 @@ class ParquetSource(FileSource, TableSource):
         try:
             with _opened(file) as parquet:
                 return cut_groups(parquet.metadata, self.split_bytes)
-        except pa.ArrowException:
+        except DAMAGE as error:
+            if is_ours(error):
+                raise
             return []
 
     def parse(self, unit: InputUnit, writer: PartWriter) -> None:
@@ -93,7 +96,7 @@ def parse_parquet(source: ParquetSource, file: InputFile, writer: PartWriter) ->
     except NoText as error:
         writer.broken(file.name, "schema", "text_not_a_string", str(error))
     except DAMAGE as error:
-        if _is_ours(error):
+        if is_ours(error):
             raise
         writer.broken(file.name, "footer", "bad_parquet", str(error))
 
@@ -115,7 +118,7 @@ def _parse_groups(
             for batch in _batches(parquet, group, facts, columns):
                 row = add_rows(source, batch, row, rows)
         except DAMAGE as error:
-            if _is_ours(error):
+            if is_ours(error):
                 raise
             writer.broken(file.name, f"row {row} (row group {group})", "bad_parquet", str(error))
         first_row += facts.num_rows  # a damaged group takes all its numbers
@@ -137,8 +140,3 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
         pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True) as parquet,
     ):
         yield parquet
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether the disk or the network failed rather than the file."""
-    return isinstance(error, OSError) and error.errno is not None

@@ -147,17 +147,21 @@ def _expand(system: Any, protocol: str, path: str, wanted: tuple[str, ...]) -> I
     elif magic and not (is_web and "?" in path and "*" not in path and "[" not in path):
         base = path[: min(path.index(c) for c in "*?[" if c in path)].rpartition("/")[0]
         for match in sorted(system.glob(path)):
-            if system.isfile(match):
-                yield _described(system, protocol, match, match[len(base) :].lstrip("/"))
+            name = match[len(base) :].lstrip("/")
+            if system.isfile(match) and not _hidden(name):
+                yield _described(system, protocol, match, name)
     elif not is_web and system.isfile(path):
         yield _described(system, protocol, path, path.rpartition("/")[2])
     else:
         base = path.rstrip("/")
         for match in sorted(system.find(path)):
             name = match[len(base) :].lstrip("/") if match.startswith(base) else match
-            hidden = any(part.startswith(".") for part in name.split("/"))
-            if name.endswith(wanted) and not hidden:
+            if name.endswith(wanted) and not _hidden(name):
                 yield _described(system, protocol, match, name)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _described(system: Any, protocol: str, path: str, name: str) -> RemoteFile:

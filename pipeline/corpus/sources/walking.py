@@ -27,7 +27,8 @@ def matching(pattern: Path) -> Iterator[Path]:
         found = (Path(match) for match in glob.glob(str(pattern)))
         yield from sorted(path for path in found if _is_file(path) and not _hidden(path, base))
         return
-    wanted = re.compile("".join(map(_translated, relative.parts)).removesuffix("/"), re.DOTALL)
+    parts = (*relative.parts, "*") if relative.parts[-1] == "**" else relative.parts
+    wanted = re.compile("".join(map(_translated, parts)).removesuffix("/"), re.DOTALL)
     for path in walk(base):
         if wanted.fullmatch(path.relative_to(base).as_posix()):
             yield path

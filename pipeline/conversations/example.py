@@ -39,6 +39,8 @@ class Example:
     copy_baseline: str | None = None
     """What a rule without understanding answers: copy, first or most frequent."""
     messages: tuple[Message, ...] = ()
+    origin: int = 0
+    """Number of the file it was read from, while the split is made; not stored."""
 
     def row(self) -> dict[str, Any]:
         """The JSON object of this example."""

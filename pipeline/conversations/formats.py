@@ -14,7 +14,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,7 +92,12 @@ def data_file(path: str) -> Path:
 
 
 def read_rows(
-    path: Path, *, limits: Limits, report: ReadReport, group_field: str | None = None
+    path: Path,
+    *,
+    limits: Limits,
+    report: ReadReport,
+    group_field: str | None = None,
+    origin: int = 0,
 ) -> Iterator[Example]:
     """The usable examples of one `.jsonl`, `.jsonl.gz` or `.parquet` file.
 
@@ -114,7 +119,7 @@ def read_rows(
             report.quarantined.append({"file": name, "position": number, "reason": str(bad)})
             continue
         report.read += 1
-        yield _named(example, row, f"{name}:{number}", group_field)
+        yield replace(_named(example, row, f"{name}:{number}", group_field), origin=origin)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -266,6 +271,9 @@ def _turns(
         if turn[role_key] not in roles:
             raise BadRow(f"unknown role {str(turn[role_key])[:20]!r}")
         turns.append(Message(roles[turn[role_key]], _text(turn[text_key], text_key)))
+    spoken = [turn.role for turn in turns if turn.role != "system"]
+    if spoken and spoken[0] == "assistant":
+        raise BadRow("the conversation starts with the assistant")
     if turns[-1].role != "assistant":
         raise BadRow("the last message is not the assistant's")
     return tuple(turns)

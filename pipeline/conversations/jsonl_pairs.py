@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.conversations.example import Example
 from pipeline.conversations.formats import Limits, ReadReport, data_file, read_rows
+from pipeline.conversations.near_prompts import without_near_prompts
 from pipeline.conversations.splits import Pairs, unit_hash, without_repeats
 from pipeline.store.errors import DataError
 
@@ -35,10 +36,33 @@ class JsonlPairs(BaseModel):
     held_out_fraction: float = Field(
         0.05, title="Held-out share", description="of the groups", ge=0, lt=1
     )
+    min_jaccard: float | None = Field(
+        0.8,  # Lee et al. 2022 for documents; looked at on templated questions: they stay
+        title="Near-duplicate prompts",
+        description="of two prompts whose word 3-grams agree this much one is left out; null: none",
+        gt=0,
+        le=1,
+    )
+    weights: tuple[float, ...] = Field(
+        (),
+        title="Weights",
+        description="one per file: 2 trains on its rows twice per epoch, 0.5 on half of them; "
+        "validation and held-out rows are never repeated",
+    )
     max_bad_fraction: float = Field(
         0.05, title="Bad rows allowed", description="a larger share of unusable rows stops the run",
         ge=0, le=1,
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _has_a_weight_per_file(self) -> "JsonlPairs":
+        if self.weights and len(self.weights) != len(self.paths):
+            raise ValueError(
+                f"{len(self.weights)} weights for {len(self.paths)} files; give one each"
+            )
+        if not all(0 <= weight <= 1000 for weight in self.weights):
+            raise ValueError(f"weights={self.weights} must be 0 to 1000")
+        return self
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> "JsonlPairs":
@@ -70,11 +94,28 @@ def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pai
             f"{first['position']}), more than max_bad_fraction={config.max_bad_fraction}; mend the "
             "file or raise the limit"
         )
+    if config.min_jaccard is not None:
+        pairs = without_near_prompts(pairs, config.min_jaccard)
+    if config.weights:
+        pairs.train = _weighted(config, pairs.train, seed)
     return pairs, report
 
 
 def _all(config: JsonlPairs, limits: Limits, report: ReadReport) -> Iterator[Example]:
-    for path in config.paths:
+    for number, path in enumerate(config.paths):
         yield from read_rows(
-            data_file(path), limits=limits, report=report, group_field=config.group_field
+            data_file(path),
+            limits=limits,
+            report=report,
+            group_field=config.group_field,
+            origin=number,
         )
+
+
+def _weighted(config: JsonlPairs, examples: list[Example], seed: int) -> list[Example]:
+    taken = []
+    for example in examples:
+        weight = config.weights[example.origin]
+        draw = unit_hash(seed, "weight", example.group, example.question)
+        taken += [example] * (int(weight) + (draw < weight - int(weight)))
+    return taken

@@ -1,20 +1,22 @@
 """SFT pairs from the corpus's own text, in whatever language it is written.
 
-    find        three sentences      -> the one that mentions ...   baseline: the first one
-    option      three options        -> the one that does ...       baseline: the first one
+    next        four sentences       -> the one after a given one   baseline: the second one
+    option      four options         -> the one that does ...       baseline: the first one
     summary     a page's beginning   -> its one-line summary        baseline: the whole beginning
     section     a paragraph          -> the heading it stands under baseline: commonest answer
     describe    only the name        -> what it does (closed book)  baseline: commonest answer
 
-`find` works on any text; the others need the structure of manual pages. Training pairs are made of
-the corpus, held-out pairs of the frozen evaluation documents, which no model has read.
+`next` works on any text; the others need the structure of manual pages. In the open-book kinds the
+answer stands in the prompt right after what is asked for, so that answering is copying with care.
+Training pairs are made of the corpus, held-out pairs of the frozen evaluation documents, which no
+model has read.
 """
 
 import heapq
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,27 +26,27 @@ from pipeline.conversations.formats import Limits
 from pipeline.conversations.pages import Page, read_page, sentences
 from pipeline.conversations.splits import SPLITS, Pairs, unit_hash, without_repeats
 
-TextKind = Literal["find", "option", "summary", "section", "describe"]
+TextKind = Literal["next", "option", "summary", "section", "describe"]
 CLOSED_BOOK = frozenset({"section", "describe"})
-LISTED = 3  # sentences or options per question; chance is a third
-LISTED_BYTES = (18, 120)  # of each: three and the question fit 256 tokens of a small vocabulary
+LISTED = 4  # sentences or options per question; chance is a third, a quarter
+LISTED_BYTES = (12, 75)  # of each, 4 to 25 Han; all and the question take some 120 tokens
 SUMMARY_BYTES = (9, 90)
 BEGINNING_BYTES = 300
 PARAGRAPH_BYTES = (60, 360)
-PER_PAGE = 2  # questions of one kind on one page
+PER_PAGE = 12  # questions of one kind on one page
 COMMON_HEADING = 5  # training pages that must share a heading before it is asked for; a guess
 WORDING = {
     "zh": {
-        "find": "{listing}\n哪一句提到“{asked}”？\n",
-        "option": "{listing}\n哪个选项的作用是：{asked}\n",
-        "summary": "{asked}\n\n一句话概括：\n",
+        "next": "{listing}\n下一句是什么？\n{asked}\n",
+        "option": "{listing}\n哪个选项？\n{asked}\n",
+        "summary": "{asked}\n一句话概括：\n",
         "section": "{asked}\n\n这段话属于哪一节？\n",
         "describe": "{asked} 是什么？\n",
     },
     "en": {
-        "find": "{listing}\nWhich sentence mentions \"{asked}\"?\n",
-        "option": "{listing}\nWhich option does this: {asked}\n",
-        "summary": "{asked}\n\nIn one line:\n",
+        "next": "{listing}\nWhat comes after this?\n{asked}\n",
+        "option": "{listing}\nWhich option?\n{asked}\n",
+        "summary": "{asked}\nIn one line:\n",
         "section": "{asked}\n\nWhich section is this from?\n",
         "describe": "What is {asked}?\n",
     },
@@ -58,8 +60,8 @@ class TextPairs(BaseModel):
 
     kind: Literal["text"] = Field("text", title="Kind", description="pairs from the corpus's text")
     kinds: tuple[TextKind, ...] = Field(
-        ("find", "option", "summary", "section", "describe"), title="Kinds of question",
-        description="which questions are made; all but find need text in the form of manual pages",
+        ("next", "option", "summary", "section", "describe"), title="Kinds of question",
+        description="which questions are made; all but next need text in the form of manual pages",
         min_length=1,
     )  # fmt: skip
     wording: Literal["en", "zh"] = Field(
@@ -69,7 +71,7 @@ class TextPairs(BaseModel):
         20_000, title="Documents", description="of the corpus, chosen by hash, at most", ge=1
     )
     max_per_kind: int = Field(
-        2_000, title="Pairs per kind", ge=1,
+        3_000, title="Pairs per kind", ge=1,
         description="training and validation pairs of each open-book kind, at most",
     )  # fmt: skip
     max_closed_book: int = Field(
@@ -155,22 +157,12 @@ def _some(
     ]
 
 
-def _find(page: Page, headings: frozenset[str]) -> Iterator[Question]:
+def _next(page: Page, headings: frozenset[str]) -> Iterator[Question]:
     usable = list(dict.fromkeys(s for s in sentences(page.text) if _fits(s, LISTED_BYTES)))
     for start in range(0, len(usable) - LISTED + 1, LISTED):
         listed = usable[start : start + LISTED]
-        for asked in listed:
-            others = "\n".join(sentence for sentence in listed if sentence != asked)
-            terms = [term for term in _terms(asked) if term not in others]
-            if terms:
-                yield "\n".join(listed), terms[len(terms) // 2], asked, listed[0]
-
-
-def _terms(sentence: str) -> list[str]:
-    """Words of four letters and more, and pieces of four Han characters, each once."""
-    words = re.findall(r"[A-Za-z]{4,}|[^\W\d_A-Za-z\u3400-\u9fff]{4,}", sentence)
-    runs = re.findall(r"[\u3400-\u9fff]{4,}", sentence)
-    return list(dict.fromkeys([*words, *(run[i : i + 4] for run in runs for i in (0, -4))]))
+        for asked, answer in pairwise(listed):
+            yield "\n".join(listed), asked, answer, listed[1]
 
 
 def _option(page: Page, headings: frozenset[str]) -> Iterator[Question]:
@@ -179,7 +171,7 @@ def _option(page: Page, headings: frozenset[str]) -> Iterator[Question]:
         listed = usable[start : start + LISTED]
         if len({o.flags for o in listed}) < LISTED or len({o.meaning for o in listed}) < LISTED:
             continue
-        listing = "\n".join(f"{option.flags}\n{option.meaning}" for option in listed)
+        listing = "\n".join(f"{option.meaning}\n{option.flags}" for option in listed)
         for asked in listed:
             yield listing, asked.meaning, asked.flags, listed[0].flags
 
@@ -187,9 +179,10 @@ def _option(page: Page, headings: frozenset[str]) -> Iterator[Question]:
 def _summary(page: Page, headings: frozenset[str]) -> Iterator[Question]:
     if page.name and _fits(page.summary, SUMMARY_BYTES):
         start = page.text.find(page.summary)
-        beginning = page.text[: start + len(page.summary) + 60]
+        end = page.text.find("\n", start + len(page.summary) + 60)
+        beginning = page.text[start : end if end >= 0 else None].strip()
         if start >= 0 and len(beginning.encode()) <= BEGINNING_BYTES:
-            yield "", beginning.strip(), page.summary, beginning.strip()
+            yield "", beginning, page.summary, beginning
 
 
 def _section(page: Page, headings: frozenset[str]) -> Iterator[Question]:
@@ -205,7 +198,7 @@ def _describe(page: Page, headings: frozenset[str]) -> Iterator[Question]:
 
 
 _MAKERS: dict[TextKind, Callable[[Page, frozenset[str]], Iterator[Question]]] = {
-    "find": _find, "option": _option, "summary": _summary, "section": _section,
+    "next": _next, "option": _option, "summary": _summary, "section": _section,
     "describe": _describe,
 }  # fmt: skip
 

@@ -85,6 +85,7 @@ def test_a_bad_row_is_quarantined_with_position_and_reason(tmp_path, bad, reason
     ([{"role": "user"}], "a message lacks role or content"),
     ([{"role": "tool", "content": "x"}], "unknown role 'tool'"),
     ([{"role": "user", "content": "x"}], "the last message is not the assistant's"),
+    ([{"role": "assistant", "content": "x"}], "the conversation starts with the assistant"),
 ])  # fmt: skip
 def test_a_conversation_that_cannot_be_used_is_quarantined(tmp_path, messages, reason):
     _, report = read(written(tmp_path / "x.jsonl", [{"messages": messages}]))

@@ -21,10 +21,12 @@ def page(number: int) -> tuple[str, str]:
     return f"man/{number}", (
         f"名称\ncmd{number} - 列出第{number}号{thing}的内容\n\n"
         f"描述\n第{number}号命令读取{thing}并且整理它们的顺序。随后它把第{number}份{other}写到标准输出。"
-        f"如果没有找到{thing}{number}，它就报告一个错误并退出。\n\n"
+        f"如果没有找到{thing}{number}，它就报告一个错误并退出。"
+        f"第{number}份{other}的末尾写着当天的日期。\n\n"
         f"选项\n-a, --all\n       连同隐藏的{thing}{number}一起列出\n\n"
         f"-q     不显示关于{other}{number}的警告信息\n\n"
-        f"--size=大小\n       只处理小于给定大小{number}的{thing}\n"
+        f"--size=大小\n       只处理小于给定大小{number}的{thing}\n\n"
+        f"--sort  按照名字给{other}{number}排序\n"
     )
 
 
@@ -37,7 +39,12 @@ def test_read_page_finds_name_sections_and_options() -> None:
     found = read_page(*page(7))
     assert (found.name, found.summary) == ("cmd7", "列出第7号字体的内容")
     assert [section.heading for section in found.sections] == ["名称", "描述", "选项"]
-    assert [option.flags for option in found.options] == ["-a, --all", "-q", "--size=大小"]
+    assert [option.flags for option in found.options] == [
+        "-a, --all",
+        "-q",
+        "--size=大小",
+        "--sort",
+    ]
     assert found.options[1].meaning == "不显示关于文件7的警告信息"
 
 
@@ -56,7 +63,7 @@ def test_sentences_of_chinese_and_english_text() -> None:
 def test_pairs_every_kind_is_made_of_manual_pages() -> None:
     pairs = made(range(40), range(40, 50))
     assert set(Counter(e.kind for e in pairs.train)) == {
-        "find", "option", "summary", "section", "describe",
+        "next", "option", "summary", "section", "describe",
     }  # fmt: skip
 
 
@@ -64,7 +71,10 @@ def test_pairs_open_book_answers_stand_in_the_prompt_and_closed_ones_do_not() ->
     for example in made(range(40), range(40, 50)).train:
         if example.kind == "describe":
             assert example.answer not in example.prompt
-        if example.open_book:
+        if example.kind in ("next", "option"):
+            asked = example.prompt.splitlines()[-1]
+            assert f"{asked}\n{example.answer}\n" in example.prompt
+        elif example.open_book:
             assert example.answer in example.prompt
 
 
@@ -86,14 +96,16 @@ def test_pairs_do_not_depend_on_the_order_of_documents() -> None:
 def test_pairs_caps_are_kept() -> None:
     pairs = made(range(40), range(40, 50), max_per_kind=7, max_closed_book=3)
     counts = Counter(e.kind for e in [*pairs.train, *pairs.validation])
-    assert counts["find"] == 7 and counts["describe"] == 3
+    assert counts["next"] == 7 and counts["describe"] == 3
 
 
 def test_pairs_of_prose_ask_for_sentences() -> None:
-    text = "清晨的山谷里弥漫着薄雾。村民们挑着担子走过石桥。河边的水车缓缓地转动着。"
+    text = (
+        "清晨的山谷里弥漫着薄雾。村民们挑着担子走过石桥。河边的水车缓缓地转动着。孩子们在岸上追逐。"
+    )
     config = TextPairs(wording="zh")
     pairs = pairs_from_text([("a", text)], [], config=config, limits=LIMITS, seed=0)
-    assert {e.kind for e in pairs.train + pairs.validation} == {"find"}
+    assert {e.kind for e in pairs.train + pairs.validation} == {"next"}
 
 
 @pytest.mark.parametrize("wording", ["zh", "en"])

@@ -30,7 +30,6 @@ from pipeline.store.errors import ArtifactError
 KEPT = ""
 """The fate of a document that stayed."""
 MENTIONS = "mentions."
-_MISSING_INT = -1  # what a step that did not apply leaves in a column of whole numbers
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def measured_part(corpus: CleanedCorpus, index: int, path: Path) -> MeasuredPart
 
 
 def stored_column(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    """(N,) one column; nulls become NaN in floats, -1 in whole numbers, False in truth values."""
+    """(N,) one column; nulls become NaN in floats, 0 in whole numbers, False in truth values."""
     column = table.column(name)
     if not column.null_count:
         return column.to_numpy()
@@ -185,19 +184,16 @@ def stored_column(table: pa.Table, name: str) -> npt.NDArray[Any]:
     if pa.types.is_boolean(kind):
         return column.fill_null(False).to_numpy()
     if pa.types.is_integer(kind):
-        filler = 0 if pa.types.is_unsigned_integer(kind) else _MISSING_INT
-        return column.fill_null(filler).to_numpy()
+        return column.fill_null(0).to_numpy()
     return column.to_numpy()
 
 
 def known(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
-    """(N,) where a measure was taken: not null, not NaN, and not -1 for a whole number."""
+    """(N,) where a measure was taken: neither null nor NaN."""
     column = table.column(name)
     there = pc.is_valid(column).to_numpy()
     if pa.types.is_floating(column.type):
         return np.asarray(there & ~np.isnan(column.to_numpy()))
-    if pa.types.is_signed_integer(column.type):
-        return np.asarray(there & (stored_column(table, name) != _MISSING_INT))
     return np.asarray(there)
 
 

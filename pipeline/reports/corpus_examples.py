@@ -35,7 +35,8 @@ def samples_section(facts: CorpusFacts) -> Section | None:
         amount = facts.accounts.fates[fate]
         cards = tuple(_excerpt(facts, sample) for sample in samples[fate][:SAMPLES_PER_FATE])
         share = percent(amount.documents / max(facts.accounts.judged.documents, 1))
-        told = f"{count(amount.documents)} documents ({share}), {size(amount.bytes)}"
+        documents = f"{count(amount.documents)} document{'s' if amount.documents > 1 else ''}"
+        told = f"{documents} ({share}), {size(amount.bytes)}"
         blocks.append(Fold(fate, told, cards))
     return Section("samples", "What stayed, what went", tuple(blocks))
 

@@ -171,7 +171,8 @@ class _Axis:
             inner = [10.0**power for power in range(-6, 13) if low < 10.0**power < high]
             inner = [v for v in inner if 24 < self.place(v) < _SMALL_WIDTH - 30][::2]
         else:
-            inner = [(low + high) / 2]
+            whole = bool((self.edges == np.floor(self.edges)).all())
+            inner = [float((low + high) // 2 if whole else (low + high) / 2)]
         marks = [(low, "start"), *((v, "middle") for v in inner), (high, "end")]
         return [words(self.place(v), _BOTTOM + 14, _tick(v), "", anchor) for v, anchor in marks]
 

@@ -12,6 +12,7 @@ from pipeline.reports.blocks import (
     Drawing,
     Figure,
     Figures,
+    Fold,
     Grid,
     Section,
     Shares,
@@ -116,7 +117,8 @@ def funnel_section(facts: CorpusFacts) -> Section:
             ("step", "documents", "share", "text", "share of text"), rows,
             frozenset({1, 2, 3, 4}), frozenset({0, len(rows) - 1}),
         )  # fmt: skip
-        blocks.append(table)
+        told = f"{len(rows) - 2} reasons and steps"
+        blocks.append(Fold("Every reason by itself", told, (table,)))
     return Section("funnel", "From what was read to what was kept", tuple(blocks))
 
 
@@ -234,7 +236,12 @@ def _bounds(facts: CorpusFacts) -> dict[str, str]:
 def measures_section(facts: CorpusFacts) -> Section | None:
     """One small histogram per measure, its thresholds drawn in."""
     drawings, constant = [], []
-    for histogram in facts.histograms:
+    labels = labels_of(facts.steps)
+    place = {label: number for number, label in reversed(list(enumerate(labels)))}
+    ordered = sorted(
+        facts.histograms, key=lambda h: place.get(h.column.partition(".")[0], len(labels))
+    )
+    for histogram in ordered:
         if histogram.documents == 0:
             continue
         if histogram.is_constant:

@@ -89,7 +89,7 @@ table.shares th.right { white-space: normal; min-width: 4.2rem; }
 table.shares td { padding-left: .45rem; } table.shares td:first-child { padding-left: 0; }
 td.share { background: color-mix(in srgb, var(--second) calc(var(--share) * 75%), transparent); }
 td.share.best { background: color-mix(in srgb, var(--good) calc(var(--share) * 38%), transparent); }
-details { border: 1px solid var(--line); border-radius: 10px; margin: .6rem 0; overflow: hidden; }
+details { border: 1px solid var(--line); border-radius: 8px; margin: .35rem 0; overflow: hidden; }
 summary { cursor: pointer; padding: .6rem 1rem; display: flex; gap: 1rem; flex-wrap: wrap;
   justify-content: space-between; background: var(--panel); font-size: .92rem; }
 summary::before { content: "▸"; color: var(--quiet); }

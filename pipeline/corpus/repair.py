@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import ftfy
 import numpy as np
-import numpy.typing as npt
 from ftfy.badness import is_bad
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.corpus.document import TextBatch
+from pipeline.corpus.repair_kernel import NEIGHBOURS, NON_ASCII, SUSPICIOUS, flag_texts
 
 MAX_PASSES = 5  # text garbled twice needs two; five has never been seen
 
@@ -43,10 +43,6 @@ _JOINING_SCRIPTS = re.compile(
 _EMOJI = re.compile("[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff]")
 
 
-_SUSPICIOUS_BYTE = np.ones(256, np.bool_)
-_SUSPICIOUS_BYTE[[9, 10, *range(32, 127)]] = False
-
-
 class RepairConfig(BaseModel):
     """What Unicode repair may change; newlines, controls and surrogates are always normalised."""
 
@@ -64,7 +60,7 @@ class RepairConfig(BaseModel):
     def apply(self, batch: TextBatch) -> tuple[TextBatch, dict[str, int]]:
         """The batch with repaired texts, and how many documents each kind of repair changed."""
         counts: Counter[str] = Counter()
-        suspects = _suspects(batch.data, batch.offsets)
+        suspects = _suspects(batch, mojibake=self.mojibake)
         if not len(suspects):
             return batch, {}
         texts = list(batch.texts)
@@ -122,11 +118,16 @@ def _step(kind: str, text: str, config: RepairConfig) -> str:
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
-def _suspects(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> list[int]:
-    """Rows with a control character or anything outside ASCII: all others are sound."""
-    suspicious = np.flatnonzero(_SUSPICIOUS_BYTE[data[offsets[0] : offsets[-1]]]) + offsets[0]
-    counts = np.diff(np.searchsorted(suspicious, offsets))
-    rows: list[int] = np.flatnonzero(counts).tolist()
+def _suspects(batch: TextBatch, *, mojibake: bool) -> list[int]:
+    """Rows that a repair may change; all others are sound."""
+    flags = np.zeros(len(batch), np.uint8)
+    flag_texts(batch.data, batch.offsets, flags)
+    surely = flags & SUSPICIOUS != 0
+    for row in np.flatnonzero((flags & NON_ASCII != 0) & ~surely).tolist():
+        text = batch.text_array[row].as_py()
+        garbled = mojibake and flags[row] & NEIGHBOURS and _undo_mojibake(text) != text
+        surely[row] = garbled or not unicodedata.is_normalized("NFC", text)
+    rows: list[int] = np.flatnonzero(surely).tolist()
     return rows
 
 

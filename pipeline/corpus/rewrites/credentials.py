@@ -17,6 +17,7 @@ from pipeline.corpus.rewrites.spans import I64, Text
 
 Found = tuple[str, int, int]
 MIN_RUN = 16
+_DOT, _DASH, _LOW = (ord(char) for char in ".-_")
 MAX_PRIVATE_KEY = 32_768  # bytes of one block; a 16,384-bit RSA key takes 13,000
 _KEY = re.compile(
     rb"(?:"
@@ -54,10 +55,13 @@ _KEY = re.compile(
 )
 _TELEGRAM = re.compile(rb"(?<![A-Za-z0-9])\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
 _PREFIXES = (
-    b"AK", b"AS", b"AB", b"AC", b"gh", b"gi", b"gl", b"sk", b"pk", b"rk", b"xo", b"xa", b"AI",
-    b"GO", b"ya", b"wh", b"ey", b"np", b"py", b"hf", b"SG", b"SK", b"do", b"LT", b"sh", b"AG",
-    b"AA",
+    b"AKI", b"ASI", b"ABI", b"ACC", b"ghp", b"gho", b"ghu", b"ghs", b"ghr", b"git", b"glp", b"gld",
+    b"glr", b"glc", b"glf", b"gli", b"gla", b"gls", b"sk-", b"sk_", b"pk_", b"rk_", b"xox", b"xap",
+    b"AIz", b"GOC", b"ya2", b"whs", b"eyJ", b"npm", b"pyp", b"hf_", b"SG.", b"dop", b"doo", b"dor",
+    b"LTA", b"shp", b"AGE", b"AAE", b"AAF", b"AAG", b"AAH",
+    *(b"SK%x" % digit for digit in range(16)),
 )  # fmt: skip
+"""The first three bytes of every key, and of the second half of Telegram's."""
 # Keys without a prefix of their own: a literal that says what follows, and what a key looks like.
 _ASSIGNED = rb"[\"'\\]{0,2}[ \t]{0,4}[:=]>?[ \t]{0,4}[\"'\\]{0,2}"
 _AWS_SECRET = re.compile(_ASSIGNED + rb"([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])")
@@ -84,7 +88,7 @@ def api_key_spans(text: Text) -> Iterator[Found]:
     """API keys: ("api_keys", start, end) in bytes, in no order."""
     first, blob = int(text.offsets[0]), text.blob
     runs = np.empty((len(blob) // MIN_RUN, 2), np.int64)
-    count = _runs(text.data, text.offsets, _KEY_BYTES, _PREFIX_TABLE, runs)
+    count = _runs(text.data, text.offsets, _KEY_BYTES, _PAIR_ROWS, _THIRD, runs)
     for start, end in (runs[:count] - first).tolist():
         match = _KEY.match(blob, start, end)
         if match is None and blob[start : start + 2] == b"AA":
@@ -137,8 +141,13 @@ def _table(characters: bytes) -> npt.NDArray[np.bool_]:
 
 
 _KEY_BYTES = _table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
-_PREFIX_TABLE = np.zeros(65536, np.bool_)
-_PREFIX_TABLE[[pair[0] * 256 + pair[1] for pair in _PREFIXES]] = True
+_PAIRS = sorted({prefix[:2] for prefix in _PREFIXES})
+_PAIR_ROWS = np.zeros(65536, np.uint8)  # of two bytes: 0, or 1 + their row in _THIRD
+_THIRD = np.zeros((len(_PAIRS) + 1, 256), np.bool_)
+for _prefix in _PREFIXES:
+    _row = 1 + _PAIRS.index(_prefix[:2])
+    _PAIR_ROWS[_prefix[0] << 8 | _prefix[1]] = _row
+    _THIRD[_row, _prefix[2]] = True
 
 
 @leaf
@@ -146,10 +155,14 @@ def _runs(
     data: npt.NDArray[np.uint8],
     offsets: I64,
     is_key: npt.NDArray[np.bool_],
-    is_prefix: npt.NDArray[np.bool_],
+    pair_rows: npt.NDArray[np.uint8],
+    third: npt.NDArray[np.bool_],
     found: npt.NDArray[np.int64],
 ) -> int:
-    """Fill `found` with start and end of runs of key bytes that begin like a key; how many."""
+    """Fill `found` with (start, end) of what begins like a key inside runs of key bytes; how many.
+
+    A key begins at a run's start or behind a dot, a hyphen or an underscore: `token.ghp_...`.
+    """
     count = 0
     for i in range(len(offsets) - 1):
         position, stop = offsets[i], offsets[i + 1]
@@ -165,9 +178,16 @@ def _runs(
             end = look + 1
             while end < stop and is_key[data[end]]:
                 end += 1
-            if end - start >= MIN_RUN and is_prefix[np.int64(data[start]) * 256 + data[start + 1]]:
-                found[count, 0], found[count, 1] = start, end
-                count += 1
+            at = start
+            while end - at >= MIN_RUN:
+                row = pair_rows[np.int64(data[at]) << 8 | np.int64(data[at + 1])]
+                if row and third[row, data[at + 2]]:
+                    found[count, 0], found[count, 1] = at, end
+                    count += 1
+                    at += MIN_RUN - 1
+                while at < end and data[at] != _DOT and data[at] != _DASH and data[at] != _LOW:
+                    at += 1
+                at += 1
             position = end
             look = end + MIN_RUN - 1
     return count

@@ -35,7 +35,7 @@ _SSN_CONTEXT = re.compile(
     re.IGNORECASE,
 )
 MIN_DIGITS = 7
-MAX_GAP = 3  # separators between two groups of one number: `) - `
+MAX_GAP = 4  # bytes between two groups of one number: `) - `
 CONTEXT_BYTES = 40  # how far in front of a number a word like "Tel." is looked for
 
 # GB/T 2260: the first two digits of a region.
@@ -68,13 +68,47 @@ def number_spans(text: Text, kinds: frozenset[str]) -> Iterator[Found]:
     for start, end, size, lower, upper in _stretches(text).tolist():
         # What stands around a number decides too, but never the text of another document.
         begin = max(lower, start - CONTEXT_BYTES)
-        window = bytes(data[begin : min(end + 2, upper)])
-        found = _of_stretch(window, start - begin, size, kinds) if size > 8 else ()
+        before, digits, after = data[begin:start], data[start:end], data[end : min(end + 2, upper)]
+        window = _Window(bytes(before), bytes(digits), bytes(after))
+        found = _of_stretch(window.text, window.start, size, kinds) if size > 8 else ()
         for kind, first, last in found:
-            yield kind, first + begin, last + begin
+            yield kind, begin + window.at(first), begin + window.at(last)
         if wants_phones:
-            for first, last in phone_spans(window, start - begin, end - begin, size):
-                yield "phones", first + begin, last + begin
+            for first, last in phone_spans(window.text, window.start, window.end, size):
+                yield "phones", begin + window.at(first), begin + window.at(last)
+
+
+class _Window:
+    """A stretch of digits with what stands around it; its separators are plain ASCII.
+
+    In （010）65529988 they are not: such bytes are read as what they look like, and `at` leads back
+    to the places in the text.
+    """
+
+    __slots__ = ("_places", "end", "start", "text")
+
+    def __init__(self, before: bytes, digits: bytes, after: bytes) -> None:
+        self._places: list[int] | None = None
+        if not digits.isascii() or before.endswith(_WIDE_OPEN):
+            first = len(before)
+            head = list(range(first))
+            if before.endswith(_WIDE_OPEN):
+                before = before.removesuffix(_WIDE_OPEN) + b"("
+                head = head[: len(before)]
+            chars = digits.decode()
+            widths = [0, *(len(char.encode()) for char in chars)]
+            self._places = [*head, *(first + np.cumsum(widths)).tolist()]
+            digits = chars.translate(_PLAIN).encode("ascii", "replace")
+        self.start = len(before)
+        self.end = self.start + len(digits)
+        self.text = before + digits + after
+
+    def at(self, position: int) -> int:
+        """Where byte `position` of the window stands in the text, from the window's beginning."""
+        if self._places is None:
+            return position
+        beyond = position - len(self._places) + 1
+        return self._places[position] if beyond <= 0 else self._places[-1] + beyond
 
 
 def _of_stretch(window: bytes, start: int, size: int, kinds: frozenset[str]) -> Iterator[Found]:
@@ -140,7 +174,10 @@ def _issuer_fits(digits: str) -> bool:
 
 
 _IS_SEPARATOR = np.zeros(256, np.bool_)
-_IS_SEPARATOR[list(b" -.()/")] = True
+_WIDE = "\u00a0\u2010\u2011\u2013－（）"  # no-break space and hyphen, hyphen, en dash, full-width
+_PLAIN = str.maketrans(_WIDE, " ----()")
+_WIDE_OPEN = "（".encode()
+_IS_SEPARATOR[list(b" -.()/" + _WIDE.encode())] = True
 
 
 def _stretches(text: Text) -> npt.NDArray[np.int64]:

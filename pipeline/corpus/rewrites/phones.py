@@ -40,7 +40,7 @@ _GROUPS = re.compile(rb"\d+")
 _GAP = re.compile(rb"\)(?: ?- ?| )?\(?|[ .-]?\(| - |[ .\-/]")
 _GOES_ON = re.compile(rb"\w|[.,]\d")
 _SAME = re.compile(rb"(\d)\1{6}")
-_NOT_BEFORE, _NOT_AFTER = rb"(?<![\w.+/-])", rb"(?![\w]|[.-]\d)"
+_NOT_BEFORE, _NOT_AFTER = rb"(?<![\w.+/-])", rb"(?!(?!x\d)\w|[.-]\d)"  # x12: an extension
 _NATIONAL = re.compile(
     _NOT_BEFORE + rb"(?:"
     # North America (NANPA): area and exchange begin with 2 to 9, no area is N11
@@ -69,8 +69,24 @@ _WORDS = (
                                  "热线", "熱線", "联系方式", "携帯", "전화")),
 )  # fmt: skip
 _BETWEEN = tuple(
-    word.encode() for word in ("号", "码", "號", "碼", "：", " number", " no", " nr", " at", " us")
+    word.encode()
+    for word in (
+        "号",
+        "码",
+        "號",
+        "碼",
+        "：",
+        "为",
+        "是",
+        "number",
+        " no",
+        " nr",
+        " at",
+        " us",
+        " is",
+    )
 )
+_MARKS = b" .:=#(\"'_-"
 _WORDS_OR_BETWEEN = _WORDS + _BETWEEN
 _CONTEXT = re.compile(rb"(?<![a-z])(?:" + rb"|".join(map(re.escape, _WORDS)) + rb")$")
 
@@ -86,7 +102,8 @@ def phone_spans(window: bytes, start: int, end: int, size: int) -> Iterator[tupl
     elif _has_context(window, start):
         stop = _end_of_number(window, start, end, fewest=7, most=MAX_DIGITS)
         if stop is not None and _is_plausible(window[start:stop]):
-            yield start, stop
+            is_open = window[start - 1 : start] == b"(" and b")" in window[start:stop]
+            yield start - is_open, stop
             start = stop
     if size < MIN_DIGITS:
         return
@@ -104,14 +121,14 @@ def is_national(text: str) -> bool:
 
 def _has_context(window: bytes, start: int) -> bool:
     """Whether a word like "Tel." or "phone number:" stands right in front."""
-    before = window[:start].rstrip(b" .:=#(").lower()
+    before = window[:start].rstrip(_MARKS).lower()
     if not before.endswith(_WORDS_OR_BETWEEN):
         return False
     for _ in range(4):
         shorter = before
         for word in _BETWEEN:
             shorter = shorter.removesuffix(word)
-        shorter = shorter.rstrip(b" .:")
+        shorter = shorter.rstrip(_MARKS)
         if shorter == before:
             break
         before = shorter

@@ -10,24 +10,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from model.generate import generate
 from model.language_model import LanguageModel
 from pipeline.conversations.example import Example
-from pipeline.conversations.template import TextEncoder, question_ids, segments
+from pipeline.conversations.template import TextEncoder, segments
+from pipeline.evals.few_shot import Form, Shots, asked_ids, token_f1
 from pipeline.evals.scoring import BATCH_TOKENS, sequence_nats
 from pipeline.evals.statistics import wilson
 from pipeline.store.files import replacing
 
 GENERATION_ROWS = 64  # prompts answered at once; more rows wait longer for the slowest
-
-
-Form = Literal["answer", "continuation"]
-"""How a model is asked: in the form it was tuned on (`prompt bos`, until eos), or, where it was
-never tuned, as the beginning of a document (`bos prompt`, until the end of the line)."""
 
 
 class AnswerTokenizer(TextEncoder, Protocol):
@@ -133,14 +129,20 @@ def answer_questions(
     context: int,
     max_tokens: int,
     form: Form = "answer",
+    shots: Shots | None = None,
     rows: int = GENERATION_ROWS,
 ) -> tuple[list[Item], int]:
     """Greedy answers in the order of `questions`, and how many prompts left no room to answer.
 
+    `shots` are solved examples by kind, put before each question of that kind.
+
     Prompts of like length are answered together and share the room the longest of them leaves:
     only where that is less than `max_tokens` can an answer depend on `rows`.
     """
-    prompts = [_asked(question, tokenizer, form) for question in questions]
+    prompts = [
+        asked_ids(question, tokenizer, form, (shots or {}).get(question.kind, ()))
+        for question in questions
+    ]
     fitting = [i for i, ids in enumerate(prompts) if len(ids) < context]
     items: dict[int, Item] = {}
     fitting.sort(key=lambda i: (len(prompts[i]), i))
@@ -163,12 +165,6 @@ def answer_questions(
                 baseline, baseline.strip() == expected,
             )  # fmt: skip
     return [items[i] for i in sorted(items)], len(questions) - len(items)
-
-
-def _asked(question: Example, tokenizer: AnswerTokenizer, form: Form) -> list[int]:
-    if form == "answer" or question.messages:
-        return question_ids(question, tokenizer)
-    return [tokenizer.bos, *tokenizer.encode(question.prompt)]
 
 
 def _first_line(text: str, ended: bool) -> tuple[str, bool]:
@@ -223,6 +219,9 @@ def _share(items: Sequence[Item]) -> dict[str, Any]:
         "high": interval.high,
         "baseline": baseline / total if total else None,
         "baseline_correct": baseline,
+        "token_f1": math.fsum(token_f1(i.answer, i.expected) for i in items) / total
+        if total
+        else None,
     }
 
 

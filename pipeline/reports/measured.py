@@ -212,6 +212,8 @@ def answers_section(run: RunFacts) -> Section | None:
             "answer. Gain: tuned minus base, in points; the interval resamples the questions.",
         )
     )  # fmt: skip
+    few = _few_shot_table(run)
+    blocks += [few] if few is not None else []
     for _, kind in kinds:
         chosen = [key for key, item in everything.items() if item["kind"] == kind]
         # One the tuned model got right and one it got wrong, where there are both.
@@ -219,6 +221,33 @@ def answers_section(run: RunFacts) -> Section | None:
         for key in dict.fromkeys([*chosen[:1], *chosen[-1:]][:QUESTIONS_PER_KIND]):
             blocks.append(_question(key, tuned, base))
     return Section("answers", "Held-out questions", tuple(blocks))
+
+
+def _few_shot_table(run: RunFacts) -> Table | None:
+    """Zero-shot beside few-shot: what a model learns from examples in the prompt alone."""
+    rows = []
+    for label, report in (("base", run.base_eval), ("tuned", run.tuned_eval)):
+        sft = read_json(report.path / "report.json")["sft"] if report is not None else {}
+        if "few_shot" not in sft:
+            continue
+        shots = max(sft["few_shot"]["shots"].values(), default=0)
+        for shown, found in (("no example", sft), (f"{shots} solved before", sft["few_shot"])):
+            for book in ("open_book", "closed_book"):
+                if found[book]["total"]:
+                    rows.append(
+                        (
+                            f"{label}, {book.replace('_', ' ')}, {shown}",
+                            count(found[book]["total"]), percent(found[book]["rate"]),
+                            percent(found[book]["token_f1"]),
+                        )
+                    )  # fmt: skip
+    if not rows:
+        return None
+    return Table(
+        ("in-context learning", "asked", "exactly right", "token F1"), tuple(rows),
+        right=frozenset({1, 2, 3}),
+        caption="Solved examples are training examples of the same kind, put before the question.",
+    )  # fmt: skip
 
 
 def _answer_verdicts(tuned: dict[str, Any], base: dict[str, Any]) -> list[Text]:

@@ -17,10 +17,10 @@ from model.errors import WeightsError
 from model.language_model import LanguageModel
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExampleSet, TrainedTokenizer
 from pipeline.conversations.example import Example, read_examples
+from pipeline.evals.few_shot import Form, choose_shots
 from pipeline.evals.generations import Sampling, continue_prompts
 from pipeline.evals.perplexity import score_documents, summarise, write_scores
 from pipeline.evals.sft import (
-    Form,
     Item,
     answer_questions,
     choose_questions,
@@ -36,7 +36,7 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
 
-VERSION = 1
+VERSION = 2
 ANSWERS_SHOWN_PER_KIND = 3
 
 
@@ -58,6 +58,16 @@ class EvaluateConfig(BaseModel):
         title="Questions per kind",
         description="held-out questions answered for exact match",
         ge=0,
+    )
+    few_shot: int = Field(
+        0,
+        title="Shots",
+        description="solved training examples before each question, asked a second time; 0: none",
+        ge=0,
+        le=64,
+    )
+    few_shot_questions_per_kind: int = Field(
+        30, title="Few-shot questions per kind", description="of the same questions", ge=1
     )
     max_answer_tokens: int = Field(
         32,
@@ -223,7 +233,35 @@ def _sft(
         "questions": len(questions),
         "prompts_without_room": no_room,
     }
+    if config.few_shot:
+        section["few_shot"] = _few_shot(config, model, words, examples, questions, context, form)
     return section, items
+
+
+def _few_shot(
+    config: EvaluateConfig,
+    model: LanguageModel,
+    words: Tokenizer,
+    examples: ExampleSet,
+    questions: list[Example],
+    context: int,
+    form: Form,
+) -> dict[str, Any]:
+    """The first of the questions once more, after solved examples of their kind."""
+    room = context // (2 * config.few_shot)  # the shots take half of the context at most
+    train = read_examples(examples.path / "train.jsonl")
+    shots = choose_shots(train, config.few_shot, words, max_tokens=room, seed=config.seed)
+    asked = choose_questions(questions, config.few_shot_questions_per_kind)
+    items, no_room = answer_questions(
+        model, words, asked, _baselines(asked, examples), context=context,
+        max_tokens=config.max_answer_tokens, form=form, shots=shots,
+    )  # fmt: skip
+    return {
+        "shots": {kind: len(found) for kind, found in sorted(shots.items())},
+        **summarise_items(items),
+        "questions": len(asked),
+        "prompts_without_room": no_room,
+    }
 
 
 def _baselines(questions: list[Example], examples: ExampleSet) -> dict[str, str]:
@@ -255,6 +293,9 @@ def headline(report: dict[str, Any]) -> dict[str, Any]:
     for book in ("open_book", "closed_book"):
         facts[f"{book}_exact_match"] = sft[book]["rate"]
         facts[f"{book}_baseline"] = sft[book]["baseline"]
+        facts[f"{book}_token_f1"] = sft[book]["token_f1"]
+        if "few_shot" in sft:
+            facts[f"{book}_few_shot_exact_match"] = sft["few_shot"][book]["rate"]
     for kind, row in sft["exact_match"].items():
         facts[f"exact_match_{kind}"] = row["rate"]
     return facts

@@ -151,3 +151,12 @@ def test_weights_without_a_finite_loss_leave_no_report(world):
 def test_a_misspelt_key_is_refused():
     with pytest.raises(ValidationError, match="strde"):
         EvaluateConfig(strde=3)
+
+
+def test_few_shot_answers_are_measured_beside_zero_shot_ones(world):
+    report = world.evaluate(world.checkpoint("finetune"), few_shot=1, few_shot_questions_per_kind=2)
+    sft = content(report)["sft"]
+    assert sft["few_shot"]["questions"] <= 2 * len(sft["exact_match"])
+    assert set(sft["few_shot"]["shots"].values()) <= {0, 1}
+    assert 0 <= sft["open_book"]["token_f1"] <= 1
+    assert "open_book_few_shot_exact_match" in report.facts

@@ -1,7 +1,7 @@
 """`mill corpus train-filter`: labelled examples in, a filter for `kind: classifier` out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,17 +77,22 @@ def train_filter_command(
 ) -> None:
     """Train a linear filter on labelled examples; takes seconds, needs no GPU.
 
-    A quality filter, keeping the tenth of the corpus that is most like good.jsonl:
+    A quality filter, which keeps the tenth of the corpus that is most like good.jsonl:
 
-        mill corpus train-filter --positive good.jsonl --negative crawl.jsonl --keep-share 0.1 \
-            --calibrate crawl.jsonl --out filters/quality
+    \b
+        mill corpus train-filter --positive good.jsonl --negative crawl.jsonl
+            --keep-share 0.1 --calibrate crawl.jsonl --out filters/quality
 
     A toxicity filter from one labelled file:
 
-        mill corpus train-filter --labelled comments.jsonl --label-field toxic --keep below \
-            --out filters/toxicity
+    \b
+        mill corpus train-filter --labelled comments.jsonl --label-field toxic
+            --keep below --out filters/toxicity
 
-    Then list it among the steps of `clean`:  {kind: classifier, model: filters/quality}
+    Then list it among the steps of `clean`:
+
+    \b
+        {kind: classifier, model: filters/quality}
     """
     from pydantic import ValidationError  # heavy
 
@@ -132,9 +137,9 @@ def train_filter_command(
     print(f"wrote {out}; use it with {{kind: classifier, model: {out}}}")
 
 
-def report(facts: dict[str, object], threshold: float, keep: str) -> list[str]:
+def report(facts: dict[str, Any], threshold: float, keep: str) -> list[str]:
     """What a person wants to know of a trained filter."""
-    examples, held, base = (_facts(facts, name) for name in ("examples", "held_out", "calibration"))
+    examples, held, base = (facts[name] for name in ("examples", "held_out", "calibration"))
     lines = [
         f"examples   {examples['positives']} positive, {examples['negatives']} negative; "
         f"{examples['repeated']} repeated ones counted once, {examples['on_both_sides']} on both "
@@ -148,12 +153,6 @@ def report(facts: dict[str, object], threshold: float, keep: str) -> list[str]:
     if held["auc_interval"][0] <= 0.5:
         lines.append("warning    the held-out AUC may be chance; give more or clearer examples")
     return lines
-
-
-def _facts(facts: dict[str, object], name: str) -> dict:  # type: ignore[type-arg]
-    found = facts[name]
-    assert isinstance(found, dict)
-    return found
 
 
 def _interval(ends: list[float]) -> str:

@@ -167,8 +167,10 @@ def test_examples_are_read_from_compressed_and_labelled_files(tmp_path):
     path.write_bytes(gzip.compress(b"".join(json.dumps(r).encode() + b"\n" for r in rows) + b"{"))
     found = read_labelled(path, text_field="body", label_field="toxic", positive_label="true")
     assert (len(found.positives), len(found.negatives), found.bad_lines) == (100, 100, 1)
+    ones = read_labelled(path, text_field="body", label_field="toxic", positive_label="1")
+    assert ones.positives == found.positives
     with pytest.raises(DataError, match="its labels are false, true"):
-        read_labelled(path, text_field="body", label_field="toxic", positive_label="1")
+        read_labelled(path, text_field="body", label_field="toxic", positive_label="yes")
     with pytest.raises(DataError, match="a string 'text'"):
         read_texts(path, text_field="text")
 

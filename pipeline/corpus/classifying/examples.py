@@ -48,7 +48,7 @@ def read_labelled(
         if text is None or label is None or isinstance(label, dict | list):
             examples.bad_lines += 1
             continue
-        name = _label_name(label)
+        name = _label_name(label, positive_label)
         seen.add(name)
         (examples.positives if name == positive_label else examples.negatives).append(text)
     _check_bad(path, examples.bad_lines, total, f"a string {text_field!r} and a {label_field!r}")
@@ -78,10 +78,10 @@ def _text_of(record: Any, text_field: str) -> str | None:
     return text if isinstance(text, str) and text.strip() else None
 
 
-def _label_name(label: Any) -> str:
-    """`true` and `1` as a person writes them on the command line."""
+def _label_name(label: Any, positive_label: str) -> str:
+    """As a person writes it on the command line: true is `true`, or `1` where that is asked for."""
     if isinstance(label, bool):
-        return "true" if label else "false"
+        return str(int(label)) if positive_label in ("0", "1") else str(label).lower()
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 

@@ -33,7 +33,7 @@ def extractor(name: str, favor: str) -> Callable[[str], str]:
     def extract(html: str) -> str:
         text = trafilatura.extract(
             html,
-            fast=True,  # without the fallbacks: half again as fast, 0.3 points of F1 less
+            fast=True,  # without the fallbacks: half again as fast, 0.006 of F1 less
             include_comments=False,
             include_tables=True,
             favor_precision=favor == "precision",

@@ -4,7 +4,7 @@
     all others    -> <PHONE_NUMBER>, <CREDIT_CARD>, ...; of overlapping finds the gravest kind wins
 
 Every find is counted, per document and in total. The stand-ins take turns anew in each document,
-so a document's text depends on nothing but itself; replacing again changes nothing.
+so a document's text depends on nothing but itself.
 """
 
 from collections.abc import Sequence

@@ -28,6 +28,13 @@ PACKAGES: Mapping[str, Sequence[str]] = {
         "tldextract", "fasteners",
     ),
     "trl": ("trl==1.9.0", "transformers==5.23.0", "datasets==5.2.0", "torch==2.13.0"),
+    "tokens": (
+        "tiktoken==0.14.0", "tokenizers==0.23.3", "numpy==2.4.6", "pyarrow==25.0.1",
+        "torch==2.13.0", "datasets==5.2.0", "litdata==0.2.76", "grain==0.2.18",
+        "datatrove==0.10.1", "orjson", "fasteners",
+    ),
+    # Apart from the above: it holds numpy and others back.
+    "streaming": ("mosaicml-streaming==0.13.0", "tiktoken==0.14.0", "torch==2.13.0"),
     # The parity mode: our own code with spaCy, whose numpy must be ours.
     "spacy": ("spacy==3.8.18", f"numpy=={metadata.version('numpy')}"),
 }  # fmt: skip

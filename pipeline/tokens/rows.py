@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.store.errors import ArtifactError, ConfigError, DataError
 from pipeline.store.files import sha256_file
 from pipeline.tokens.buffers import Buffers
+from pipeline.tokens.shards import view
 
 _COLUMNS = ("ids", "trainable", "segment")
 
@@ -32,12 +33,10 @@ class PackedFile:
         if table.num_rows == 0:
             raise DataError(f"{path} holds no rows; give it examples that fit the context")
         lists = [column.chunk(0) for column in columns]
-        self._ids, self._trainable, self._segment = (
-            rows.values.to_numpy(zero_copy_only=True) for rows in lists
-        )
-        self._offsets = lists[0].offsets.to_numpy().astype(np.int64)
+        self._ids, self._trainable, self._segment = (view(rows.values) for rows in lists)
+        self._offsets = view(lists[0].offsets).astype(np.int64)
         for name, rows in zip(_COLUMNS, lists, strict=True):
-            if not np.array_equal(rows.offsets.to_numpy(), self._offsets):
+            if not np.array_equal(view(rows.offsets), self._offsets):
                 raise ArtifactError(
                     f"{path}: column {name} has other row lengths than ids; rebuild it"
                 )

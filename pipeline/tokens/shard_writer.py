@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -100,8 +100,22 @@ def _record_batch(
     for row, begin in zip(rows, offsets, strict=False):
         flat[begin + 1 : begin + 1 + len(row.ids)] = row.ids
     columns = [
-        pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(flat)),
-        pa.array([row.doc_id for row in rows], pa.string()),
-        pa.array([row.source for row in rows], pa.string()),
+        pa.ListArray.from_arrays(_arrow(offsets.astype(np.int32)), _arrow(flat)),
+        _strings([row.doc_id for row in rows]),
+        _strings([row.source for row in rows]),
     ]
-    return pa.record_batch(columns, schema=schema)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+# `pa.array` would do both, but imports pandas: half a second in each worker.
+def _arrow(values: npt.NDArray[Any]) -> pa.Array:
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _strings(texts: Sequence[str]) -> pa.Array:
+    encoded = [text.encode() for text in texts]
+    offsets = np.zeros(len(texts) + 1, np.int32)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)

@@ -1,5 +1,8 @@
 import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -19,6 +22,7 @@ from pipeline.tokens.shards import Shards, shard_paths, token_dtype
 from pipeline.tokens.tokenizer import with_our_specials
 
 BYTES = {bytes([i]): i for i in range(256)}
+CHECKOUT = Path(__file__).parents[2]
 
 
 def write(path, lengths, tokenizer, *, first=0):
@@ -200,3 +204,23 @@ def test_description_counts_and_shows_tokens(shards, tokenizer):
     for line in ("tokens per document", "validation: ", "tokens per Han character", "encoded by"):
         assert line in shown
     assert read_manifest(shards.path).facts["tokenizer_sha256"] == tokenizer.sha256
+
+
+def test_writing_and_reading_shards_does_without_pandas(tmp_path):
+    """pyarrow would import it, half a second in each worker, for `pa.array` and `to_numpy`."""
+    code = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.tokens.batches import WindowBatches
+from pipeline.tokens.shard_writer import TokenRow, write_shard
+from tests.tokens.byte_shards import BYTES
+path = Path({str(tmp_path / "train-00000.arrow")!r})
+write_shard(path, [TokenRow("d", "s", np.arange(99, dtype=np.uint32))], BYTES)
+WindowBatches([path], context_length=8, rows=2).batch(0)
+print("pandas" in sys.modules)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    assert found.stdout.strip() == "False"

@@ -1,6 +1,6 @@
 """JSON Lines to token shards on disk, whole processes on two cores, beside six peers.
 
-    python -m benchmarks.tokenize --data FILE.jsonl [--megabytes 60] [--rounds 3]
+    python -m benchmarks.tokenizing --data FILE.jsonl [--megabytes 60] [--rounds 3]
 
 One vocabulary (cl100k pattern, 16,384 ids) learnt from the input; every round runs all methods in
 turn. `python -m benchmarks.corpora FILE.jsonl` makes an input from what this machine holds.
@@ -48,7 +48,7 @@ LISTED = {"datatrove"}  # counted in files of its own; the others print or imply
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tokenize", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tokenizing", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="JSON Lines: `text`, `id`")
     parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER, help="cache of environments")
     parser.add_argument("--megabytes", type=float, help="of text, at most (60)")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (given.quick or given.no_write):
             packages = {**measured.versions, **versions}
             named = type(measured)(measured.commit, measured.hardware, packages, measured.clean)
-            print(write_result(Result("tokenize", today(), named, rows, claims)))
+            print(write_result(Result("tokenizing", today(), named, rows, claims)))
     except MillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

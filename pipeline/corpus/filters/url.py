@@ -29,6 +29,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?=//)|(?:https?|ftp):", re.IGNORECASE)
 _NO_WORD = re.compile(r"[\W_]+")
 _PORT = re.compile(r":\d*$")
 _DEFAULT_PORT = re.compile(r":(?:80|443|21)?$")
+_PLAIN_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _IP_IN_FRONT = re.compile(r"^(?:\d{1,3}(?:\.\d{1,3}){3}|::1?)\s+(?=\S)")
 
 
@@ -179,6 +180,8 @@ def _domains(file: WordFile | None) -> frozenset[str]:
 
 def _host_of_entry(entry: str) -> str:
     """The domain of a line in a plain, hosts or AdBlock list; "" for a line without one."""
+    if _PLAIN_HOST.fullmatch(entry):  # nearly all lines of lists with a million of them
+        return entry
     line = entry.partition("#")[0].strip()
     line = _IP_IN_FRONT.sub("", line).removeprefix("||").removesuffix("^")
     if line.startswith(("!", "@@", "[")):

@@ -10,6 +10,7 @@ changes while a run is going on is noticed.
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -120,24 +121,26 @@ class WordFile(FileRef):
 
     @classmethod
     def _digest(cls, path: str) -> str:
-        if not _parse(cls._read(path), path):
+        if next(_lines(cls._read(path), path), None) is None:
             raise ValueError(f"{path} holds no entry; write one per line")
         return super()._digest(path)
 
 
 @functools.lru_cache(maxsize=16)
 def _entries(file: WordFile) -> tuple[str, ...]:
-    return _parse(file.content(), file.path)
+    return tuple(dict.fromkeys(_lines(file.content(), file.path)))
 
 
-def _parse(data: bytes, path: str) -> tuple[str, ...]:
+def _lines(data: bytes, path: str) -> Iterator[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line}, is not UTF-8; save the list as UTF-8") from error
-    lines = (line.strip() for line in text.split("\n"))
-    return tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    for line in text.split("\n"):
+        entry = line.strip()
+        if entry and not entry.startswith("#"):
+            yield entry
 
 
 def _bytes_of(path: str) -> bytes:

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources=(JsonlSource(name="measured", paths=(str(given.folder),), ids="corpus"),),
         repair=RepairConfig(mojibake=False, invisible=False),
         steps=(),
+        bias_groups=None,
         dedup=DedupConfig(bits=64, closure=given.closure, max_source_loss=1),
     )
     runtime = Runtime(workers=given.workers)

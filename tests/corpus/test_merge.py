@@ -172,6 +172,15 @@ def test_a_source_that_near_duplicates_would_wipe_out_stops_the_run(tmp_path: Pa
     assert len(merge_texts(tmp_path / "c", [("forms", copies)], DedupConfig())[0]) == 19
 
 
+def test_documents_of_thirty_megabytes_are_compared_like_others(tmp_path: Path) -> None:
+    large = " ".join(map(str, range(3_900_000)))
+    assert len(large) > 30_000_000
+    texts = {"large": large, "almost": large[:-200], "small": made_up(1)}
+    removed, _ = merge_texts(tmp_path, [("s", texts)], DedupConfig())
+    assert removed["almost"]["duplicate_of"] == "large"
+    assert 0.9999 < removed["almost"]["jaccard"] < 1
+
+
 def test_a_merge_leaves_nothing_behind_but_its_lists(tmp_path: Path) -> None:
     merge_texts(tmp_path, [("s", {"a": made_up(1), "b": made_up(2)})], DedupConfig())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["removed-0.arrow"]

@@ -135,8 +135,8 @@ def _lines(data: bytes, path: str) -> Iterator[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}, is not UTF-8; save the list as UTF-8") from error
+        number = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {number}, is not UTF-8; save the list as UTF-8") from error
     for line in text.split("\n"):
         entry = line.strip()
         if entry and not entry.startswith("#"):

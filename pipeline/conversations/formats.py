@@ -26,7 +26,8 @@ from pipeline.store.errors import DataError
 from pipeline.store.files import sha256_bytes
 
 MAX_LINE_BYTES = 8 << 20  # guess; the longest conversation in public SFT sets is below 1 MB
-PARQUET_ROWS = 1_000  # read at once
+TABLE_ROWS = 1_000  # read at once
+TABLES = (".parquet", ".arrow")
 SHAPES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     # name: (keys that must be there, keys that may be there)
     "pair": (frozenset({"prompt", "answer"}), frozenset({"open_book", "copy_baseline"})),
@@ -99,14 +100,14 @@ def read_rows(
     group_field: str | None = None,
     origin: int = 0,
 ) -> Iterator[Example]:
-    """The usable examples of one `.jsonl`, `.jsonl.gz` or `.parquet` file.
+    """The usable examples of one `.jsonl`, `.jsonl.gz`, `.parquet` or `.arrow` file.
 
-    `report` collects the rest. A null in a Parquet column is a key that is not there.
+    `report` collects the rest. A null in a column is a key that is not there.
     """
     path = data_file(str(path))
     shape: str | None = None
     name = path.name
-    for number, raw in _parquet_rows(path) if path.suffix == ".parquet" else _lines(path):
+    for number, raw in _lines(path) if path.suffix not in TABLES else _table_rows(path):
         where = f"{path}:{number}"
         try:
             row = raw if isinstance(raw, dict) else _parse(raw)
@@ -140,19 +141,34 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             ) from error
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Numbered rows, counted from 1, without their nulls; a batch in memory at a time."""
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, {key: value for key, value in row.items() if value is not None}
+        for batch in _batches(path):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {key: value for key, value in row.items() if value is not None}
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path} is damaged after row {number} ({error}); fetch it again"
         ) from error
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=TABLE_ROWS)
+        return
+    with pa.OSFile(str(path)) as handle:
+        try:
+            reader = pa.ipc.open_stream(handle)  # what `datasets` writes
+        except pa.ArrowInvalid:
+            handle.seek(0)
+            file = pa.ipc.open_file(handle)
+            yield from (file.get_batch(i) for i in range(file.num_record_batches))
+        else:
+            yield from reader
 
 
 def _skip_line(handle: BinaryIO) -> None:

@@ -15,8 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.artifacts import CleanedCorpus, EvalSet, ExampleSet
 from pipeline.conversations.decontamination import without_held_out_text
 from pipeline.conversations.example import Example, write_examples
-from pipeline.conversations.formats import Limits, ReadReport, data_file
-from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
+from pipeline.conversations.formats import Limits, ReadReport
+from pipeline.conversations.own_pairs import (
+    PLACE,
+    HuggingFacePairs,
+    JsonlPairs,
+    OwnPairs,
+    pairs_from_files,
+)
 from pipeline.conversations.pydocs_pairs import DocObject, PydocsPairs, make_pairs
 from pipeline.conversations.splits import SPLITS, Pairs, distinct
 from pipeline.conversations.text_pairs import TextPairs, pairs_from_text
@@ -37,7 +43,9 @@ class ExamplesConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Annotated[PydocsPairs | JsonlPairs | TextPairs, Field(discriminator="kind")] = Field(
+    source: Annotated[
+        PydocsPairs | JsonlPairs | HuggingFacePairs | TextPairs, Field(discriminator="kind")
+    ] = Field(
         PydocsPairs(),
         title="Source",
         description="made from Python documentation or from the corpus's text, or your own files",
@@ -73,18 +81,21 @@ def prepare_examples(
     """
     inputs = [eval_set.key, corpus.key]
     identity: dict[str, Any] = plain(config)
-    if isinstance(config.source, JsonlPairs):
+    files: list[Path] = []
+    if isinstance(config.source, OwnPairs):
         # A file enters by its content; where it lies is not part of the identity.
-        del identity["source"]["paths"]
-        inputs += [f"file@{sha256_file(data_file(path))}" for path in config.source.paths]
+        files = config.source.files(root)
+        for name in PLACE:
+            identity["source"].pop(name, None)
+        inputs += [f"file@{sha256_file(path)}" for path in files]
     key = artifact_key("examples", VERSION, identity, inputs)
     directory = root / "examples" / short(key.fingerprint)
 
     def work(directory: Path) -> Outcome:
         limits = Limits(config.max_prompt_bytes, config.max_answer_bytes)
         report = ReadReport()
-        if isinstance(config.source, JsonlPairs):
-            pairs, report = pairs_from_jsonl(config.source, limits, config.seed)
+        if isinstance(config.source, OwnPairs):
+            pairs, report = pairs_from_files(config.source, files, limits, config.seed)
         elif isinstance(config.source, TextPairs):
             kept = ((d.doc_id, d.text) for d in iter_documents(corpus))
             ids, texts = _held_out(eval_set, "doc_id"), _held_out(eval_set, "text")

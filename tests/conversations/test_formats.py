@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +14,15 @@ from pipeline.conversations.formats import (
     data_file,
     read_rows,
 )
-from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
+from pipeline.conversations.own_pairs import JsonlPairs, pairs_from_files
 from pipeline.store.errors import DataError
 
 LIMITS = Limits(prompt_bytes=1_000, answer_bytes=1_000)
 GOOD = {"prompt": "p", "answer": "a"}
+
+
+def own(config: JsonlPairs):
+    return pairs_from_files(config, config.files(Path()), LIMITS, 0)
 
 
 def read(path, **options):
@@ -166,10 +171,8 @@ def numbered(path, count, **extra):
 
 
 def test_split_by_prompt_is_stable_when_rows_are_added(tmp_path):
-    few = pairs_from_jsonl(
-        JsonlPairs(paths=(str(numbered(tmp_path / "a.jsonl", 100)),)), LIMITS, 0)[0]  # fmt: skip
-    many = pairs_from_jsonl(
-        JsonlPairs(paths=(str(numbered(tmp_path / "b.jsonl", 400)),)), LIMITS, 0)[0]  # fmt: skip
+    few = own(JsonlPairs(paths=(str(numbered(tmp_path / "a.jsonl", 100)),)))[0]
+    many = own(JsonlPairs(paths=(str(numbered(tmp_path / "b.jsonl", 400)),)))[0]
     splits = ("train", "validation", "held_out")
     prompts = {split: {e.prompt for e in getattr(many, split)} for split in splits}
     for split, members in prompts.items():
@@ -184,14 +187,14 @@ def test_a_group_never_straddles_a_split(tmp_path):
         paths=(str(written(tmp_path / "x.jsonl", rows)),), group_field="topic",
         held_out_fraction=0.2, validation_fraction=0.2,
     )  # fmt: skip
-    pairs, _ = pairs_from_jsonl(config, LIMITS, 0)
+    pairs, _ = own(config)
     groups = [{e.group for e in part} for part in (pairs.train, pairs.validation, pairs.held_out)]
     assert all(groups) and sum(map(len, groups)) == 40
 
 
 def test_repeated_prompts_are_removed_and_counted(tmp_path):
     path = written(tmp_path / "x.jsonl", [GOOD, {"prompt": "P ", "answer": "other"}])
-    pairs, _ = pairs_from_jsonl(JsonlPairs(paths=(str(path),)), LIMITS, 0)
+    pairs, _ = own(JsonlPairs(paths=(str(path),)))
     assert pairs.removed == {"repeated_prompt": 1}
 
 
@@ -200,7 +203,7 @@ def test_too_many_bad_rows_stop_the_run(tmp_path):
     with pytest.raises(
         DataError, match=r"1 of 2 rows are unusable .*not JSON.*max_bad_fraction=0.05"
     ):
-        pairs_from_jsonl(JsonlPairs(paths=(str(path),)), LIMITS, 0)
+        own(JsonlPairs(paths=(str(path),)))
 
 
 def test_fractions_must_leave_training_rows():

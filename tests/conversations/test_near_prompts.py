@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from pipeline.conversations.example import Example
 from pipeline.conversations.formats import Limits
-from pipeline.conversations.jsonl_pairs import JsonlPairs, pairs_from_jsonl
 from pipeline.conversations.near_prompts import without_near_prompts
+from pipeline.conversations.own_pairs import JsonlPairs, pairs_from_files
 from pipeline.conversations.splits import Pairs
 
 LONG = (
@@ -17,6 +18,10 @@ LONG = (
     "its towers stand where the water is deepest near the old harbour"
 )
 LIMITS = Limits(10_000, 10_000)
+
+
+def own(config: JsonlPairs):
+    return pairs_from_files(config, config.files(Path()), LIMITS, 0)
 
 
 def example(prompt: str) -> Example:
@@ -64,10 +69,8 @@ def test_weights_repeat_or_thin_out_training_rows_of_a_file(tmp_path):
     first = written(tmp_path / "a.jsonl", [f"alpha question {i}" for i in range(400)])
     second = written(tmp_path / "b.jsonl", [f"beta question {i}" for i in range(400)])
     given = {"held_out_fraction": 0.1, "validation_fraction": 0.1, "min_jaccard": None}
-    plain, _ = pairs_from_jsonl(JsonlPairs(paths=(first, second), **given), LIMITS, 0)
-    pairs, _ = pairs_from_jsonl(
-        JsonlPairs(paths=(first, second), weights=(2.5, 0.5), **given), LIMITS, 0
-    )
+    plain, _ = own(JsonlPairs(paths=(first, second), **given))
+    pairs, _ = own(JsonlPairs(paths=(first, second), weights=(2.5, 0.5), **given))
     assert pairs.held_out == plain.held_out and pairs.validation == plain.validation
     before = Counter(e.prompt.split()[0] for e in plain.train)
     after = Counter(e.prompt.split()[0] for e in pairs.train)

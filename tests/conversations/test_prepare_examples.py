@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 
+import datasets
 import pytest
 from pydantic import ValidationError
 
 from pipeline.conversations.example import read_examples
-from pipeline.conversations.jsonl_pairs import JsonlPairs
+from pipeline.conversations.own_pairs import HuggingFacePairs, JsonlPairs
 from pipeline.conversations.pydocs_pairs import PydocsPairs
 from pipeline.corpus.cleaned import iter_documents
 from pipeline.stages.prepare_examples import ExamplesConfig, prepare_examples
@@ -113,3 +114,25 @@ def test_a_misspelt_key_is_refused():
 def test_the_stage_loads_no_torch():
     code = "import sys, pipeline.stages.prepare_examples; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-P", "-c", code], check=True, env={"PYTHONPATH": "."})
+
+
+def test_a_hugging_face_dataset_gives_the_examples_of_the_same_rows_in_a_file(world, tmp_path):
+    rows = [{"prompt": f"What is {word}?", "answer": word} for word in "abcdefghijklmnopqrst"]
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shares = {"held_out_fraction": 0.2, "validation_fraction": 0.2}
+    saved = HuggingFacePairs(dataset=str(tmp_path / "saved"), **shares)
+    ours, theirs = (
+        prepare(world, source=source)
+        for source in (JsonlPairs(paths=(str(path),), **shares), saved)
+    )
+    for split in ("train", "validation", "held_out"):
+        told = [
+            [(e.prompt, e.answer) for e in read_examples(examples.path / f"{split}.jsonl")]
+            for examples in (ours, theirs)
+        ]
+        assert told[0] == told[1]
+    moved = (tmp_path / "saved").rename(tmp_path / "elsewhere")
+    again = prepare(world, source=saved.model_copy(update={"dataset": str(moved)}))
+    assert again.fingerprint == theirs.fingerprint

@@ -1,7 +1,8 @@
-"""SFT pairs from a user's own JSONL or Parquet files, split by group or by prompt."""
+"""SFT pairs of a user's own: JSONL or Parquet files, or a Hugging Face dataset, split by group."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,22 +10,15 @@ from pipeline.conversations.example import Example
 from pipeline.conversations.formats import Limits, ReadReport, data_file, read_rows
 from pipeline.conversations.near_prompts import without_near_prompts
 from pipeline.conversations.splits import Pairs, unit_hash, without_repeats
+from pipeline.corpus.sources.huggingface import HuggingFaceSource
 from pipeline.store.errors import DataError
 
 
-class JsonlPairs(BaseModel):
+class OwnPairs(BaseModel):
     """Your own examples: prompt/answer, messages, Alpaca or ShareGPT rows, told by their keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["jsonl"] = Field(
-        "jsonl", title="Kind", description="pairs from JSONL or Parquet files"
-    )
-    paths: tuple[str, ...] = Field(
-        title="Files",
-        description=".jsonl, .jsonl.gz or .parquet files, one example per row",
-        min_length=1,
-    )
     group_field: str | None = Field(
         None,
         title="Group field",
@@ -43,29 +37,13 @@ class JsonlPairs(BaseModel):
         gt=0,
         le=1,
     )
-    weights: tuple[float, ...] = Field(
-        (),
-        title="Weights",
-        description="one per file: 2 trains on its rows twice per epoch, 0.5 on half of them; "
-        "validation and held-out rows are never repeated",
-    )
     max_bad_fraction: float = Field(
         0.05, title="Bad rows allowed", description="a larger share of unusable rows stops the run",
         ge=0, le=1,
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _has_a_weight_per_file(self) -> "JsonlPairs":
-        if self.weights and len(self.weights) != len(self.paths):
-            raise ValueError(
-                f"{len(self.weights)} weights for {len(self.paths)} files; give one each"
-            )
-        if not all(0 <= weight <= 1000 for weight in self.weights):
-            raise ValueError(f"weights={self.weights} must be 0 to 1000")
-        return self
-
-    @model_validator(mode="after")
-    def _leaves_training_rows(self) -> "JsonlPairs":
+    def _leaves_training_rows(self) -> Self:
         held = self.validation_fraction + self.held_out_fraction
         if held >= 1:
             raise ValueError(
@@ -74,11 +52,81 @@ class JsonlPairs(BaseModel):
         return self
 
 
-def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pairs, ReadReport]:
+class JsonlPairs(OwnPairs):
+    """Examples in files."""
+
+    kind: Literal["jsonl"] = Field(
+        "jsonl", title="Kind", description="pairs from JSONL or Parquet files"
+    )
+    paths: tuple[str, ...] = Field(
+        title="Files",
+        description=".jsonl, .jsonl.gz, .parquet or .arrow files, one example per row",
+        min_length=1,
+    )
+    weights: tuple[float, ...] = Field(
+        (),
+        title="Weights",
+        description="one per file: 2 trains on its rows twice per epoch, 0.5 on half of them; "
+        "validation and held-out rows are never repeated",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_weight_per_file(self) -> Self:
+        if self.weights and len(self.weights) != len(self.paths):
+            raise ValueError(
+                f"{len(self.weights)} weights for {len(self.paths)} files; give one each"
+            )
+        if not all(0 <= weight <= 1000 for weight in self.weights):
+            raise ValueError(f"weights={self.weights} must be 0 to 1000")
+        return self
+
+    def files(self, root: Path) -> list[Path]:
+        """The files, in the order given; DataError names one that is none."""
+        del root
+        return [data_file(path) for path in self.paths]
+
+
+class HuggingFacePairs(OwnPairs):
+    """Examples in a dataset on the hub, in a local copy, or in data files."""
+
+    kind: Literal["huggingface"] = Field(
+        "huggingface", title="Kind", description="pairs from a Hugging Face dataset"
+    )
+    dataset: str = Field(
+        title="Dataset",
+        description="hub name (`owner/name`), a directory written by save_to_disk, or with "
+        "data_files one of json, parquet, arrow, csv",
+        min_length=1,
+    )
+    revision: str | None = Field(
+        None, title="Revision", description="commit, tag or branch; resolved once per root"
+    )
+    subset: str | None = Field(None, title="Subset", description="configuration of the dataset")
+    split: str = Field("train", title="Split", description="split to read")
+    data_files: tuple[str, ...] = Field(
+        (), title="Data files", description="files or globs, when the dataset is made of them"
+    )
+
+    def files(self, root: Path) -> list[Path]:
+        """The Arrow files of the dataset; nothing that comes with it is ever run."""
+        source = HuggingFaceSource(
+            name="examples", dataset=self.dataset, revision=self.revision, subset=self.subset,
+            split=self.split, data_files=self.data_files,
+        )  # fmt: skip
+        return [Path(file.path) for unit in source.units(root) for file in unit.files]
+
+
+PLACE = ("paths", "dataset", "revision", "subset", "split", "data_files")
+"""Fields that say where the rows lie; they enter the identity by content."""
+
+
+def pairs_from_files(
+    config: OwnPairs, files: Sequence[Path], limits: Limits, seed: int
+) -> tuple[Pairs, ReadReport]:
     """Read, de-duplicate by prompt and split; DataError when too many rows are unusable."""
     report = ReadReport()
     pairs = Pairs()
-    for example in without_repeats(_all(config, limits, report), set(), pairs.removed):
+    for example in without_repeats(_all(config, files, limits, report), set(), pairs.removed):
         share = unit_hash(seed, "split", example.group)
         if share < config.held_out_fraction:
             pairs.held_out.append(example)
@@ -96,15 +144,17 @@ def pairs_from_jsonl(config: JsonlPairs, limits: Limits, seed: int) -> tuple[Pai
         )
     if config.min_jaccard is not None:
         pairs = without_near_prompts(pairs, config.min_jaccard)
-    if config.weights:
+    if isinstance(config, JsonlPairs) and config.weights:
         pairs.train = _weighted(config, pairs.train, seed)
     return pairs, report
 
 
-def _all(config: JsonlPairs, limits: Limits, report: ReadReport) -> Iterator[Example]:
-    for number, path in enumerate(config.paths):
+def _all(
+    config: OwnPairs, files: Sequence[Path], limits: Limits, report: ReadReport
+) -> Iterator[Example]:
+    for number, path in enumerate(files):
         yield from read_rows(
-            data_file(path),
+            path,
             limits=limits,
             report=report,
             group_field=config.group_field,

@@ -47,6 +47,8 @@ class TermGroup:
 class GroupFile(FileRef):
     """A YAML file `category: {group: {language: [words]}}`; `shipped:groups` is ours."""
 
+    shipped_suffix = ".yaml"
+
     def groups(self) -> tuple[TermGroup, ...]:
         """The groups in the file's order."""
         return _groups(self)

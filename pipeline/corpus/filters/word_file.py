@@ -12,7 +12,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -27,11 +27,7 @@ from pipeline.store.errors import DataError
 
 SHIPPED = "shipped:"
 SHIPPED_LISTS = Path(__file__).resolve().parents[1] / "wordlists"
-SHIPPED_FILES = {
-    "harmful_en": "harmful_en.txt",
-    "harmful_zh": "harmful_zh.txt",
-    "groups": "groups.yaml",
-}
+SHIPPED_NAMES = {".txt": ("harmful_en", "harmful_zh"), ".yaml": ("groups",)}
 
 
 class FileRef(BaseModel):
@@ -44,6 +40,8 @@ class FileRef(BaseModel):
     )
 
     _path: str = ""
+    shipped_suffix: ClassVar[str] = ""
+    """Of the files of this kind that come with the project."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -74,7 +72,7 @@ class FileRef(BaseModel):
 
     @classmethod
     def _read(cls, path: str) -> bytes:
-        return _bytes_of(path)
+        return _bytes_of(path, cls.shipped_suffix)
 
     @model_serializer
     def _with_path(self) -> dict[str, str]:
@@ -115,6 +113,8 @@ class WordFile(FileRef):
     `shipped:NAME` names a list that comes with this project.
     """
 
+    shipped_suffix = ".txt"
+
     def entries(self) -> tuple[str, ...]:
         """The entries without comments, in the file's order, each once."""
         return _entries(self)
@@ -143,14 +143,15 @@ def _lines(data: bytes, path: str) -> Iterator[str]:
             yield entry
 
 
-def _bytes_of(path: str) -> bytes:
+def _bytes_of(path: str, suffix: str) -> bytes:
     """The content of a path or of `shipped:NAME`; ValueError where it cannot be read."""
     if path.startswith(SHIPPED):
         name = path.removeprefix(SHIPPED)
-        if name not in SHIPPED_FILES:
-            known = ", ".join(SHIPPED + name for name in sorted(SHIPPED_FILES))
+        names = SHIPPED_NAMES.get(suffix, ())
+        if name not in names:
+            known = ", ".join(SHIPPED + name for name in names) or "none of this kind"
             raise ValueError(f"no list {path} is shipped; there are {known}")
-        file = SHIPPED_LISTS / SHIPPED_FILES[name]
+        file = SHIPPED_LISTS / (name + suffix)
     else:
         file = Path(path).expanduser()
     try:

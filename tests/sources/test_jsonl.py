@@ -182,6 +182,12 @@ def test_empty_file_is_a_data_error_with_a_remedy(tmp_path, read):
         read(source(tmp_path / "x.jsonl"))
 
 
+def test_json_array_is_told_how_to_become_lines(tmp_path, read):
+    (tmp_path / "x.json").write_text(json.dumps([{"text": "a"}], indent=1))
+    with pytest.raises(DataError, match=r"jq -c '\.\[\]'"):
+        read(source(tmp_path / "x.json"))
+
+
 def test_too_many_bad_rows_stop_the_run_and_name_the_quarantine(tmp_path, read):
     path = write(tmp_path, *[b'{"text": "a"}'] * 18, b"bad", b"bad")
     with pytest.raises(DataError) as error:

@@ -125,6 +125,19 @@ def test_own_ids_repeated_in_another_piece_stay_distinct(tmp_path: Path, read: R
     ]  # fmt: skip
 
 
+def test_large_file_without_a_place_to_cut_is_known_by_its_content(
+    tmp_path: Path, read: Reader
+) -> None:
+    path = tmp_path / "x.jsonl"
+    fingerprints = []
+    for letter in "ab":
+        path.write_text(json.dumps({"text": letter * 5_000}))
+        result = read(jsonl(path, split_bytes=1_024))
+        assert list(result.documents.values()) == [letter * 5_000]
+        fingerprints += result.fingerprints
+    assert len(set(fingerprints)) == 2
+
+
 def test_separated_text_is_cut_and_unseparated_text_is_not(tmp_path: Path, read: Reader) -> None:
     (tmp_path / "x.txt").write_text("<eot>".join(f"document {i}" for i in range(500)))
     texts = {"name": "t", "paths": (str(tmp_path),), "split_bytes": 1024}

@@ -123,6 +123,15 @@ def test_web_files_are_known_by_etag_or_content(
     assert list(read(jsonl(f"{url}/a.jsonl")).documents.values()) == ["gamma"]
 
 
+def test_parquet_is_read_from_a_server_that_cannot_seek(
+    web: tuple[Path, str], read: Reader
+) -> None:
+    home, url = web
+    pq.write_table(pa.table({"text": ["t"] * 1000}), home / "x.parquet")
+    result = read(ParquetSource(name="p", paths=(f"{url}/x.parquet",)))
+    assert len(result.documents) == 1000
+
+
 @pytest.mark.parametrize(
     "path", ["memory://absent", "memory://in/*.jsonl", "http://127.0.0.1:9/a.jsonl"]
 )

@@ -18,7 +18,7 @@ from pipeline.corpus.sources.columns import (
     is_ours,
     no_text_column,
 )
-from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_input
+from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_seekable
 from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.part import PartWriter
 
@@ -52,7 +52,7 @@ class ArrowSource(FileSource, TableSource):
 
     def pieces(self, file: InputFile) -> list[Piece]:
         """Runs of record batches; none for a stream and for what is no Arrow file."""
-        with open_input(file) as handle:
+        with open_seekable(file) as handle:
             if handle.read(len(FILE_MAGIC)) != FILE_MAGIC:
                 return []
             try:
@@ -89,7 +89,7 @@ def parse_arrow(source: TableSource, file: InputFile, writer: PartWriter) -> Non
     rows = source.row_writer(file, writer)
     row = file.first_row
     try:
-        with open_input(file) as handle:
+        with open_seekable(file) as handle:
             is_empty = True
             for batch in _record_batches(handle, file):
                 if is_empty and source.wanted(batch.schema.names) is None:

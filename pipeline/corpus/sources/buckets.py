@@ -8,12 +8,12 @@ FILES_PER_PART = 512
 LARGE_FILE_BYTES = 32 << 20  # from here on a file is a part of its own
 
 
-def bucketed(files: list[InputFile]) -> list[InputUnit]:
+def bucketed(files: list[InputFile], *, large_bytes: int = LARGE_FILE_BYTES) -> list[InputUnit]:
     """Large files alone, small ones spread over 2^k buckets by the hash of their names."""
     large: list[InputFile] = []
     small: list[InputFile] = []
     for file in files:
-        (large if file.known_bytes >= LARGE_FILE_BYTES else small).append(file)
+        (large if file.known_bytes >= min(large_bytes, LARGE_FILE_BYTES) else small).append(file)
     units = [InputUnit(file.name, (file,)) for file in large]
     if len(small) == 1:
         return [*units, InputUnit(small[0].name, tuple(small))]

@@ -5,7 +5,10 @@ FileSource          paths, storage options
 """
 
 import codecs
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
@@ -20,6 +23,7 @@ from pipeline.corpus.sources.remote import check_options, open_remote
 from pipeline.corpus.sources.unit import Source
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+COPY_BYTES = 1 << 20
 SPLIT_BYTES = 256 << 20  # about a second of reading: little is lost when a worker dies
 
 
@@ -28,6 +32,31 @@ def open_input(file: InputFile) -> BinaryIO:
     if file.is_url:
         return open_remote(file.path, file.options)
     return open(file.path, "rb")
+
+
+@contextmanager
+def open_seekable(file: InputFile) -> Iterator[BinaryIO]:
+    """As `open_input`, for formats that are read from their end.
+
+    A remote file that can only be read in one go is copied to a temporary file first.
+    """
+    with open_input(file) as handle:
+        if not file.is_url or _seeks(handle):
+            yield handle
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(handle, copy, COPY_BYTES)
+            copy.seek(0)
+            yield copy
+
+
+def _seeks(handle: BinaryIO) -> bool:
+    try:
+        handle.seek(1)
+        handle.seek(0)
+    except (OSError, ValueError, NotImplementedError):
+        return False
+    return True
 
 
 class FileSource(Source):

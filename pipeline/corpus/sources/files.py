@@ -55,7 +55,10 @@ def find_files(
 
 def _expand(text: str, wanted: tuple[str, ...], *, source: str) -> list[tuple[Path, Path]]:
     """(base, file) pairs for one entry of `paths`."""
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"source {source!r}: {text}: {error}; write the whole path") from error
     if os.path.isfile(path):
         return [(path.parent, path)]
     if os.path.isdir(path):

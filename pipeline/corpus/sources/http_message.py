@@ -11,6 +11,9 @@ from pipeline.corpus.sources.warc_records import header_fields
 MAX_CODINGS = 3  # guess: more codings on top of each other are an attack
 
 
+MAX_HEAD_BYTES = 1 << 16  # servers refuse half of that; what is longer is no head
+
+
 class BadMessage(ValueError):
     """A body that cannot be read: a reason code and a detail."""
 
@@ -48,6 +51,8 @@ def parse_response(data: bytes) -> HttpResponse:
     head, separator, body = data.partition(b"\r\n\r\n")
     if not separator or b"\n\n" in head:
         head, _, body = data.partition(b"\n\n")
+    if len(head) > MAX_HEAD_BYTES:
+        raise BadMessage("bad_http", f"{len(head)} bytes before the first blank line")
     line, _, fields = head.partition(b"\n")
     words = line.split(None, 2)
     if not line.startswith(b"HTTP/") or len(words) < 2 or not words[1].isdigit():

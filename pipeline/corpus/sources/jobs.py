@@ -117,6 +117,8 @@ def _inspected(
         if rule is not None:
             found = cache.remembered(file.path, rule, lambda _: _plain(source.pieces(file)))
             pieces = [Piece(*piece) for piece in found]
+        if len(pieces) == 1 and pieces[0].identity:  # it could not be cut, but is hashed
+            return _Inspected(file, pieces[0].identity, stamp)
         if pieces and all(piece.identity for piece in pieces):
             return _Inspected(file, "", stamp, pieces=pieces)
         return _Inspected(file, _identity(file, cache), stamp, pieces=pieces)

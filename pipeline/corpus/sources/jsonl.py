@@ -88,7 +88,10 @@ def _add_unusual(
         row = _parse_exactly(line, watched=(source.text_field, source.id_field))
         text = text_of(row, source.text_field)
     except BadRecord as bad:
-        writer.quarantine(file.name, position(record), bad.reason, bad.detail)
+        detail = bad.detail
+        if record.index == 0 and line.lstrip().startswith(b"["):
+            detail += "; an array is no JSON Lines, write one object per line: jq -c '.[]'"
+        writer.quarantine(file.name, position(record), bad.reason, detail)
         return
     rows.add(
         text,

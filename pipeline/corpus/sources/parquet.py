@@ -20,7 +20,7 @@ from pipeline.corpus.sources.columns import (
     is_ours,
     no_text_column,
 )
-from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_input
+from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_seekable
 from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.part import PartWriter
 
@@ -136,7 +136,7 @@ def _batches(
 def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
     # No memory map: a file cut short while it is mapped would kill the process.
     with (
-        open_input(file) as handle,
+        open_seekable(file) as handle,
         pq.ParquetFile(handle, pre_buffer=False, page_checksum_verification=True) as parquet,
     ):
         yield parquet

@@ -45,6 +45,7 @@ def find_remote(
     DataError if nothing is there, ConfigError if the driver is not installed.
     """
     system, path = _open_system(url, source=source, options=options)
+    system.invalidate_cache()  # a driver remembers listings for as long as the process lives
     protocol = url.split("://", 1)[0]
     try:
         found = list(_expand(system, protocol, path, wanted))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.corpus.sources.buckets import bucketed
+from pipeline.corpus.sources.buckets import LARGE_FILE_BYTES, bucketed
 from pipeline.corpus.sources.file_source import BYTE_ORDER_MARK, EncodedSource, position
 from pipeline.corpus.sources.inputs import InputFile, InputUnit
 from pipeline.corpus.sources.part import PartWriter, RowWriter
@@ -51,7 +51,8 @@ class TextSource(EncodedSource):
 
     def units(self, root: Path) -> list[InputUnit]:
         """Large files alone, small ones in buckets."""
-        return bucketed(self.found())
+        large = self.split_bytes if self.separator is not None else LARGE_FILE_BYTES
+        return bucketed(self.found(), large_bytes=large)
 
     def parse(self, unit: InputUnit, writer: PartWriter) -> None:
         """Every document of the unit's files."""

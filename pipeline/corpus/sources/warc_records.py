@@ -70,18 +70,20 @@ def read_warc(handle: BinaryIO, name: str, limits: Limits) -> Iterator[WarcRecor
 
 def header_fields(block: bytes) -> dict[str, str]:
     """`Name: value` lines as a mapping of lower-case names; the first of repeated ones."""
-    fields: dict[str, str] = {}
-    last = ""
+    fields: dict[str, list[str]] = {}
+    values: list[str] | None = None
     for line in block.split(b"\n"):
         text = line.rstrip(b"\r").decode("utf-8", "replace")
-        if text[:1] in (" ", "\t") and last:
-            fields[last] += " " + text.strip()
+        if text[:1] in (" ", "\t"):  # the header before goes on
+            if values is not None:
+                values.append(text.strip())
             continue
         name, colon, value = text.partition(":")
-        last = name.strip().lower() if colon else ""
-        if last:
-            fields.setdefault(last, value.strip())
-    return fields
+        key = name.strip().lower()
+        values = [value.strip()] if colon and key else None
+        if values is not None:
+            fields.setdefault(key, values)
+    return {key: " ".join(parts) for key, parts in fields.items()}
 
 
 def _headers(stream: "_Stream") -> dict[str, str] | None:

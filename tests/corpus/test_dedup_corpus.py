@@ -3,10 +3,12 @@
 import hashlib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.artifacts import CleanedCorpus
 from pipeline.corpus.cleaned import iter_kept, kept_parts, read_cuts
+from pipeline.corpus.mixing import MIX_SCHEMA, mix_name
 from pipeline.store.errors import ConfigError
 from tests.corpus.conftest import CHINESE, made_up, removals
 from tests.corpus.dedup_world import clean_sources, row, texts_of
@@ -120,6 +122,18 @@ def test_documents_of_an_earlier_corpus_are_not_wanted_again(tmp_path: Path) -> 
     assert later.facts["clusters"]["largest"][0]["keeper_in"] == earlier.ref
 
 
+def test_a_source_that_an_earlier_corpus_holds_whole_may_leave(tmp_path: Path) -> None:
+    monday = [row(f"m{i}", made_up(i)) for i in range(12)]
+    tuesday = [row(f"t{i}", made_up(i) + " seen again") for i in range(12)] + [
+        row("n", made_up(99))
+    ]
+    earlier = clean_sources(tmp_path / "mon", {"web": monday}, root=tmp_path / "root")
+    later = clean_sources(
+        tmp_path / "tue", {"web": tuesday}, root=tmp_path / "root", dedup={"against": [earlier.ref]}
+    )
+    assert set(texts_of(later)) == {"n"}
+
+
 def test_an_earlier_corpus_enters_the_identity_by_content_not_by_path(tmp_path: Path) -> None:
     monday, tuesday = [row("m", made_up(1))], [row("t", made_up(2))]
     root = tmp_path / "root"
@@ -183,6 +197,21 @@ def test_a_second_run_only_merges(tmp_path: Path) -> None:
     assert second.part_paths()[:2] == first.part_paths() == other.part_paths()
     assert {path: digest_of(path) for path in stamps} == stamps
     assert len(texts_of(other)) > len(texts_of(first))  # thresholds are no part of a part
+
+
+def test_a_mixed_part_is_read_once_per_copy_less_what_was_cut(tmp_path: Path) -> None:
+    rows = [row("a", made_up(1) + f"\n{NOTICE}"), row("b", made_up(2, 60) + f"\n{NOTICE}"),
+            row("c", made_up(3)), row("d", made_up(3))]  # fmt: skip
+    corpus = clean_sources(tmp_path, {"web": rows}, dedup={"lines": {"min_chars": 20}})
+    (part,) = kept_parts(corpus)
+    with pa.ipc.new_file(str(corpus.path / mix_name(0)), MIX_SCHEMA) as writer:
+        table = pa.table({"row": [0, 1], "repeats": [0, 3]}, schema=MIX_SCHEMA)
+        writer.write_table(table)
+    (mixed,) = kept_parts(corpus)
+    assert mixed.fingerprint != part.fingerprint
+    read = [d for batch in iter_kept(mixed) for d in zip(batch.doc_ids, batch.texts, strict=True)]
+    assert [doc_id for doc_id, _ in read] == ["b", "c", "b", "b"]
+    assert {text for doc_id, text in read if doc_id == "b"} == {made_up(2, 60) + "\n"}
 
 
 def digest_of(path: Path) -> tuple[int, str]:

@@ -163,3 +163,12 @@ def test_a_held_out_file_that_is_not_there_is_named(tmp_path: Path) -> None:
             {"web": [row("a", made_up(1))]},
             decontamination=against(tmp_path / "nowhere*"),
         )
+
+
+def test_held_out_files_may_not_take_the_name_of_the_eval_set(tmp_path: Path, bench: Path) -> None:
+    with pytest.raises(ConfigError, match="'held' is the name of the frozen eval set"):
+        clean_sources(
+            tmp_path,
+            {"web": [row("a", made_up(1))]},
+            decontamination=against(bench / "prose.txt", "held"),
+        )

@@ -17,7 +17,7 @@ from pipeline.corpus.document import TextBatch, iter_batches
 from pipeline.corpus.ngrams import HeldOutGrams
 from pipeline.corpus.repair import RepairConfig
 from pipeline.corpus.words import I64, words_of
-from pipeline.store.errors import DataError
+from pipeline.store.errors import ConfigError, DataError
 
 _SCHEMA = pa.schema([("doc_id", pa.string()), ("text", pa.large_string())])
 
@@ -69,7 +69,16 @@ class HeldOutSet:
 
 
 def held_out_sets(eval_set: EvalSet, config: DecontaminationConfig) -> tuple[HeldOutSet, ...]:
-    """What the training text is kept free of: the frozen eval set, then the user's sets."""
+    """What the training text is kept free of: the frozen eval set, then the user's sets.
+
+    ConfigError for files that are not there and for a name used twice.
+    """
+    taken = [one.name for one in config.against if one.name == eval_set.name]
+    if taken:
+        raise ConfigError(
+            f"clean.decontamination.against: {taken[0]!r} is the name of the frozen eval set; give "
+            "the held-out files another name"
+        )
     frozen = HeldOutSet(eval_set.name, eval_set.key, documents=eval_set.documents_path)
     others = [
         HeldOutSet(one.name, f"held_out@{content_digest(one, held_out_paths(one))}", files=one)

@@ -131,7 +131,7 @@ def squeeze_spaces(data: U8, offsets: I64, out: U8, out_offsets: I64) -> None:
     out_offsets[len(offsets) - 1] = to
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def find_root(parents: I32, member: int) -> int:
     """The smallest member of a component, halving the path on the way."""
     while parents[member] != member:

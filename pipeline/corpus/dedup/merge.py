@@ -126,9 +126,11 @@ def _guard(pool: Pool, dedup: DedupConfig) -> None:
     near = number_of(removal.NEAR_DUPLICATE)
     for segment, member in enumerate(pool.segments.members):
         if member.kind == CURRENT:
-            reasons = pool.reason[pool.ranks_of(segment)]
-            documents[member.source] += len(reasons)
-            lost[member.source] += int((reasons == near).sum())
+            ranks = pool.ranks_of(segment)
+            documents[member.source] += len(ranks)
+            # What an earlier corpus holds is meant to leave, however much it is.
+            here = (pool.reason[ranks] == near) & (pool.twin[ranks] >= pool.num_fixed)
+            lost[member.source] += int(here.sum())
     for source, count in documents.items():
         if count >= MIN_GUARDED_DOCUMENTS and lost[source] > dedup.max_source_loss * count:
             raise DataError(

@@ -43,8 +43,8 @@ def judge_overlap(pool: Pool, held_out: HeldOut, config: DecontaminationConfig) 
             owners = [most_shared(held_out, grams) for grams in _lists(some, "held_out_grams")]
             spans = [np.array(s, np.int64).reshape(-1, 2) for s in _lists(some, "held_out_spans")]
             lost = np.array([int((s[:, 1] - s[:, 0]).sum()) for s in spans])
-            share = lost / np.maximum(some.column("bytes").to_numpy(), 1)
-            leaves = np.full(len(rows), config.action == "drop") | (share > config.max_trimmed)
+            size = some.column("bytes").to_numpy()
+            leaves = (lost > config.max_trimmed * size) | (lost >= size) | (config.action == "drop")
             reason = np.where(
                 overlap[rows] > config.max_overlap,
                 number_of(HELD_OUT_OVERLAP),

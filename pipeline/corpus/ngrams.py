@@ -55,6 +55,42 @@ def roll_grams(words: U64, bounds: I64, sizes: I64, gram_bounds: I64, grams: U64
             grams[place] = mixed(value)
 
 
+@numba.njit(cache=True, nogil=True)
+def sift_grams(
+    words: U64,
+    bounds: I64,
+    n: int,
+    present: npt.NDArray[np.bool_],
+    bits: int,
+    first_words: I64,
+    grams: U64,
+) -> int:
+    """Fill `first_words` and `grams` with the n-grams whose first `bits` bits are present."""
+    step = np.uint64(_STEP)
+    shift = np.uint64(64 - bits)
+    count = 0
+    for document in range(len(bounds) - 1):
+        at, end = bounds[document], bounds[document + 1]
+        if end - at < n:
+            continue
+        value = np.uint64(0)
+        leaving = np.uint64(1)
+        for k in range(n):
+            value = (value + words[at + k]) * step
+            leaving *= step
+        while True:
+            gram = mixed(value)
+            if present[gram >> shift]:
+                first_words[count] = at
+                grams[count] = gram
+                count += 1
+            if at + n == end:
+                break
+            value = (value - words[at] * leaving + words[at + n]) * step
+            at += 1
+    return count
+
+
 @dataclass(frozen=True)
 class HeldOutGrams:
     """The distinct 13-grams of the held-out documents.
@@ -93,22 +129,33 @@ class HeldOutGrams:
 
     def overlap(self, words: WordTable) -> "Overlap":
         """Which held-out 13-grams each document in `words` repeats."""
-        hashes, bounds = gram_hashes(words, OVERLAP_WORDS)
-        maybe = np.flatnonzero(self.present[hashes >> np.uint64(64 - _FILTER_BITS)])
-        slot = np.searchsorted(self.grams, hashes[maybe])
+        maybe, hashes = self._maybe_present(words)
+        slot = np.searchsorted(self.grams, hashes)
         found = slot < len(self.grams)
-        found[found] = self.grams[slot[found]] == hashes[maybe][found]
-        maybe, slot = maybe[found], slot[found]
-        document = np.searchsorted(bounds, maybe, side="right") - 1
+        found[found] = self.grams[slot[found]] == hashes[found]
+        first_words, slot = maybe[found], slot[found]
+        document = np.searchsorted(words.bounds, first_words, side="right") - 1
         hits = np.bincount(document, minlength=len(words))
-        share = hits / np.maximum(np.diff(bounds), 1)
+        share = hits / np.maximum(words.counts - (OVERLAP_WORDS - 1), 1)
         pairs = np.unique(document.astype(np.uint64) << np.uint64(32) | slot.astype(np.uint64))
         distinct = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         rows = (pairs >> np.uint64(32)).astype(np.int64)
         covered = self._covered(distinct.astype(np.int64), rows, len(words))
-        first_words = maybe - bounds[document] + words.bounds[document]
         limits = np.searchsorted(rows, np.arange(len(words) + 1))
         return Overlap(share, covered, distinct, limits, first_words)
+
+    def _maybe_present(self, words: WordTable) -> tuple[I64, U64]:
+        """((P,) first words, (P,) hashes) of the 13-grams that the filter lets through."""
+        if not len(self.grams):
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        # Room for every gram; what is not written to takes no memory.
+        first_words = np.empty(len(words.hashes), np.int64)
+        hashes = np.empty(len(words.hashes), np.uint64)
+        count = sift_grams(
+            words.hashes, words.bounds, OVERLAP_WORDS, self.present, _FILTER_BITS,
+            first_words, hashes,
+        )  # fmt: skip
+        return first_words[:count], hashes[:count]
 
     def _covered(self, grams: I64, rows: I64, count: int) -> npt.NDArray[np.float64]:
         """(count,) largest share of one held-out document among the distinct (row, gram) pairs."""

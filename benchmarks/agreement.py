@@ -17,7 +17,6 @@ from pipeline.store.errors import DataError
 
 Decisions = Mapping[str, str | None]
 FILTERS = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
-EMPTY = "empty"
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,6 @@ def peer_decisions(out: Path) -> dict[str, str | None]:
 
 def in_peers_words(reason: str) -> str:
     """`gopher_quality.too_few_words` -> `gopher_quality: gopher_short_doc`."""
-    if reason == EMPTY:  # ours only: no visible character
-        return reason
     return f"{reason.partition('.')[0]}: {PEER_REASONS[reason]}"
 
 

@@ -1,6 +1,6 @@
 """FineWeb's filters, ours against datatrove's: speed per core, agreement, memory, two processes.
 
-    python -m benchmarks.cleaning                       30 MB of this machine's documentation
+    python -m benchmarks.cleaning                       90 MB of this machine's documentation
     python -m benchmarks.cleaning --data PAGES.jsonl    other text, {"text": ..., "id": ...} a line
     python -m benchmarks.cleaning --quick               one round on 4 MB, printed, never written
 
@@ -38,7 +38,7 @@ from benchmarks.results_file import (
 from benchmarks.shared_input import Input, first_documents, grown, prepare
 from pipeline.store.errors import ConfigError, MillError
 
-MEGABYTES, QUICK_MEGABYTES = 30.0, 4.0
+MEGABYTES, QUICK_MEGABYTES = 90.0, 4.0
 OWN, PARITY = "own words", "spaCy's words"
 WORDS = {OWN: "own", PARITY: "spacy"}
 SPEED, PARITY_SPEED = 30.0, 3.0  # times datatrove per core
@@ -71,15 +71,10 @@ class Bench:
 
     def theirs(self, data: Path, name: str, *, tasks: int = 1) -> Spent:
         """One run of the peer's command."""
-        script = CHECKOUT / "benchmarks" / "peer_cleaning.py"
-        command: list[str | Path] = [
-            self.peer_python,
-            script,
-            data,
-            self.fresh(name),
-            "--tasks",
-            str(tasks),
-        ]
+        # A copy: beside the original lie modules of ours that have names of Python's own.
+        script = shutil.copy(CHECKOUT / "benchmarks" / "peer_cleaning.py", self.work)
+        command: list[str | Path] = [self.peer_python, script, data, self.fresh(name)]
+        command += ["--tasks", str(tasks)]
         return self._run(command, name, tasks, self.work)
 
     def out(self, name: str) -> Path:

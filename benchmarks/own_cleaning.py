@@ -2,9 +2,9 @@
 
     python -m benchmarks.own_cleaning FOLDER OUT [--words spacy] [--workers 2]
 
-The functions of the stage in its order: read sources into parts, then per part repair, the preset,
-e-mail and IP addresses, and every document written, kept or rejected with all its reasons, and all
-its measures. What looks across parts (signatures, held-out text) is not the peer's job: left out.
+The functions of the stage in its order: read sources into parts, then per part the preset, e-mail
+and IP addresses, and every document written, kept or rejected with all its reasons, and all its
+measures. What is not the peer's job is left out: repair, and signatures and overlaps across parts.
 """
 
 import argparse
@@ -32,12 +32,9 @@ from pipeline.corpus.rejects import (
     cleaned_table,
     measures_table,
     rejected_table,
-    with_empty,
 )
-from pipeline.corpus.repair import RepairConfig
 from pipeline.corpus.rewrites.personal_data import PersonalData
 from pipeline.corpus.sources.jsonl import JsonlSource
-from pipeline.corpus.words import words_of
 from pipeline.store.executor import run_jobs
 from pipeline.store.runtime import Runtime
 
@@ -62,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
     runtime = Runtime(workers=given.workers)
-    source = JsonlSource(name="measured", paths=(str(given.folder),))
+    source = JsonlSource(name="measured", paths=(str(given.folder),), ids="corpus")
     parts = read_sources([source], root=given.out, runtime=runtime)
     jobs = [Job(part, given.out / f"cleaned-{i}", given.words) for i, part in enumerate(parts)]
     run_jobs(runtime, clean, jobs)
@@ -73,7 +70,6 @@ def clean(job: Job) -> None:
     """One part, in whatever process."""
     job.directory.mkdir(parents=True)
     words = TypeAdapter(AnyWords).validate_python({"kind": job.words})
-    repair = RepairConfig()
     measures: list[pa.Table] = []
     with ExitStack() as stack:
         stack.enter_context(words_by(words.tokenise))
@@ -82,16 +78,12 @@ def clean(job: Job) -> None:
             for name, schema in ((DOCUMENTS, CLEANED_SCHEMA), (REJECTED, REJECTED_SCHEMA))
         )
         for raw in iter_batches(job.part.documents_path):
-            batch, _ = repair.apply(raw)
-            passed = pass_through(STEPS, batch)
-            visible = words_of(passed.batch).visible
-            verdicts = with_empty(passed.verdicts, visible == 0)
-            kept.write_table(cleaned_table(passed.batch, passed.languages, verdicts.keep))
-            rejected.write_table(rejected_table(passed.batch, passed.languages, verdicts))
+            passed = pass_through(STEPS, raw)
+            batch, languages, verdicts = passed.batch, passed.languages, passed.verdicts
+            kept.write_table(cleaned_table(batch, languages, verdicts.keep))
+            rejected.write_table(rejected_table(batch, languages, verdicts))
             measures.append(
-                measures_table(
-                    passed.batch, passed.languages, verdicts, passed.columns, passed.applied
-                )
+                measures_table(batch, languages, verdicts, passed.columns, passed.applied)
             )
     pq.write_table(pa.concat_tables(measures), job.directory / MEASURES, compression="zstd")
 

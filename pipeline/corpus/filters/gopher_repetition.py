@@ -14,7 +14,7 @@ from pydantic import Field
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.base import Codes, Filter, Measures
 from pipeline.corpus.kernels.grams import AGAIN_ORDERS, TOP_ORDERS, gram_chars
-from pipeline.corpus.kernels.lines import char_counts, repeated_pieces
+from pipeline.corpus.kernels.lines import repeated_pieces
 from pipeline.corpus.kernels.tokens import tokens_of
 
 TopShares = tuple[float, float, float]
@@ -59,9 +59,9 @@ class GopherRepetitionFilter(Filter):
     def measure(self, batch: TextBatch) -> Measures:
         """A share per reason; `chars` of the text. Overlapping n-grams can cover more than 1."""
         tokens = tokens_of(batch)
-        chars = char_counts(batch.data, batch.offsets)
-        total = np.maximum(chars, 1)
         pieces = repeated_pieces(batch.data, batch.offsets)
+        chars = pieces[6]
+        total = np.maximum(chars, 1)
         top, again = gram_chars(tokens.hashes, tokens.chars, tokens.bounds)
         return {
             "chars": chars,

@@ -3,7 +3,7 @@
 Legend: N documents, B bytes.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from pipeline.corpus.kernels.compiled import Array, leaf
 from pipeline.corpus.kernels.lines import line_break, strip_limits
 from pipeline.corpus.kernels.phrases import (
     CURLY_BRACKET,
+    IS_ANCHOR,
     JAVASCRIPT,
     LOREM_IPSUM,
     POLICY,
-    phrase_at,
+    phrase_around,
 )
 from pipeline.corpus.kernels.utf8 import decode, readonly
 
@@ -30,6 +31,26 @@ _BYTES = np.array([list(phrase.ljust(_LONGEST, b"\0")) for phrase in _CITATIONS]
 _LENGTHS = np.array([len(phrase) for phrase in _CITATIONS], np.int64)
 
 
+@dataclass(frozen=True)
+class KeptLines:
+    """What was kept of N documents: K lines, each a copy of a stretch of the old text."""
+
+    data: U8
+    """(B,) the new text, valid UTF-8."""
+    offsets: I64
+    """(N + 1,) document i is `data[offsets[i]:offsets[i + 1]]`."""
+    counts: npt.NDArray[np.int64]
+    """(7, N) lines kept, lines dropped by rule, citations removed."""
+    sources: I64
+    """(K,) first byte of each line in the old text; -1 where citations were removed from it."""
+    targets: I64
+    """(K,) first byte in the new text."""
+    sizes: I64
+    """(K,) bytes."""
+    bounds: I64
+    """(N + 1,) document i has lines bounds[i] to bounds[i + 1]."""
+
+
 def rewrite_lines(
     data: U8,
     offsets: I64,
@@ -38,9 +59,13 @@ def rewrite_lines(
     max_word_chars: int,
     needs_mark: bool,
     drops_citations: bool,
-) -> tuple[U8, I64, npt.NDArray[Any]]:
-    """((B,) new bytes, (N + 1,) new offsets, (7, N) lines kept, dropped by rule, citations)."""
-    out = np.empty(int(offsets[-1] - offsets[0]) + len(offsets), np.uint8)
+) -> KeptLines:
+    """The lines that pass the rules, trimmed."""
+    room = int(offsets[-1] - offsets[0]) + len(offsets)
+    out = np.empty(room, np.uint8)
+    # As many lines as bytes: only what is written to takes memory.
+    sources, targets, sizes = (np.empty(room, np.int64) for _ in range(3))
+    bounds = np.zeros(len(offsets), np.int64)
     new_offsets = np.zeros(len(offsets), np.int64)
     counts = np.zeros((7, len(offsets) - 1), np.int64)
     _rewrite(
@@ -52,10 +77,24 @@ def rewrite_lines(
         needs_mark,
         drops_citations,
         out,
+        readonly(out),  # the same bytes: the rules are compiled for text that is only read
         new_offsets,
         counts,
+        sources,
+        targets,
+        sizes,
+        bounds,
     )
-    return out[: new_offsets[-1]], new_offsets, counts
+    lines = bounds[-1]
+    return KeptLines(
+        out[: new_offsets[-1]].copy(),
+        new_offsets,
+        counts,
+        sources[:lines].copy(),
+        targets[:lines].copy(),
+        sizes[:lines].copy(),
+        bounds,
+    )
 
 
 @leaf
@@ -68,10 +107,15 @@ def _rewrite(
     needs_mark: bool,
     drops_citations: bool,
     out: Array,
+    written: Array,
     new_offsets: Array,
     counts: Array,
+    sources: Array,
+    targets: Array,
+    sizes: Array,
+    bounds: Array,
 ) -> None:
-    end = 0  # of what is written
+    end, lines = 0, 0  # of what is written
     for row in range(len(offsets) - 1):
         begin, at, hi = end, offsets[row], offsets[row + 1]
         while at < hi:
@@ -84,28 +128,38 @@ def _rewrite(
             if not needs_mark and words < min_words:
                 counts[FEW_WORDS, row] += 1
                 continue
-            start = end
-            if brackets and drops_citations:
+            start, is_short = end, words < min_words
+            cuts, removed = brackets and drops_citations, 0
+            if cuts:
                 end, removed = _copy_without_citations(data, first, last, classes, out, end)
                 counts[CITATIONS, row] += removed
+                verdict = _judge_line(written, start, end, is_short, needs_mark)
             else:
-                for k in range(first, last):
-                    out[end] = data[k]
-                    end += 1
-            verdict = _judge_line(out, start, end, words < min_words, needs_mark)
+                verdict = _judge_line(data, first, last, is_short, needs_mark)
             counts[verdict, row] += 1
             if verdict != KEPT:
                 end = start
                 continue
+            if not cuts:
+                for k in range(first, last):
+                    out[end] = data[k]
+                    end += 1
+            sources[lines] = -1 if removed else first
+            targets[lines], sizes[lines] = start, end - start
+            lines += 1
             out[end] = _NEWLINE
             end += 1
         end = max(begin, end - 1)  # no newline after the last line
-        first, last = strip_limits(out, begin, end, classes)
+        first, last = strip_limits(written, begin, end, classes)
         if first > begin:
             for k in range(first, last):
                 out[begin + k - first] = out[k]
+        for k in range(bounds[row], lines):
+            start = max(targets[k], first)
+            sizes[k] = max(0, min(targets[k] + sizes[k], last) - start)
+            targets[k] = min(start, last) - first + begin
         end = begin + last - first
-        new_offsets[row + 1] = end
+        new_offsets[row + 1], bounds[row + 1] = end, lines
 
 
 @leaf
@@ -115,23 +169,13 @@ def _scan_line(data: Array, at: int, hi: int, classes: Array) -> tuple[int, int,
     brackets = False
     while at < hi:
         byte = data[at]
-        if byte < 0x80:
-            if byte > 32:
-                words += size == 0
-                size += 1
-                brackets |= byte == _BRACKET
+        if 32 < byte < 0x80:
+            start = at
+            while at < hi and 32 < data[at] < 0x80:
+                brackets |= data[at] == _BRACKET
                 at += 1
-                continue
-            gap = line_break(data, at, hi) if byte < 32 else 0
-            if gap:
-                return words, max(longest, size), brackets, at, gap
-            if classes[byte] & SPACE:
-                longest = max(longest, size)
-                size = 0
-            else:
-                words += size == 0
-                size += 1
-            at += 1
+            words += size == 0
+            size += at - start
             continue
         gap = line_break(data, at, hi)
         if gap:
@@ -199,9 +243,12 @@ def _judge_line(out: Array, start: int, end: int, is_short: bool, needs_mark: bo
         return FEW_WORDS
     curly, script, policy = False, False, False
     for at in range(start, end):
-        if out[at] == CURLY_BRACKET:
+        byte = out[at]
+        if byte == CURLY_BRACKET:
             curly = True
-        kind = phrase_at(out, at, end)
+        if not IS_ANCHOR[byte]:
+            continue
+        kind = phrase_around(out, start, at, end)
         if kind == LOREM_IPSUM:
             return KEPT  # for the document's sake: it goes as a whole
         script |= kind == JAVASCRIPT

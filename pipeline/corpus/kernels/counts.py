@@ -22,6 +22,7 @@ from pipeline.corpus.kernels.utf8 import readonly
 
 I64 = npt.NDArray[np.int64]
 _LIST_SLOTS = 1024
+_NEWLINE = 10
 
 
 def word_counts(tokens: TokenTable) -> I64:
@@ -101,29 +102,30 @@ def _sentences(
     flags: Array,
     found: Array,
 ) -> None:
-    for row in range(len(bounds) - 1):
-        at, hi = offsets[row], offsets[row + 1]
-        k, last = bounds[row], bounds[row + 1]
-        count = 0
-        while at <= hi:
-            end = at
-            while end < hi and data[end] != 10:
-                end += 1
-            count += 1
-            ended, previous = False, at
-            while k < last and starts[k] < end:
-                if ended and k > bounds[row] and _is_wide(data, previous, starts[k]):
-                    count += 1  # white space beyond one space is a token to the peer
+    for row in range(len(offsets) - 1):
+        previous, count, ended = offsets[row], 1, False
+        for k in range(bounds[row], bounds[row + 1] + 1):
+            start = starts[k] if k < bounds[row + 1] else offsets[row + 1]
+            # Between two tokens there is white space only: lines end here, or nowhere.
+            line, gap = 0, previous
+            for at in range(previous, start):
+                if data[at] == _NEWLINE:
+                    line += 1
+                    count += ended and line == 1 and _is_wide(data, gap, at)
                     ended = False
-                if flags[k] & IS_SENTENCE_END:
-                    ended = True
-                elif ended and not flags[k] & ALL_PUNCTUATION:
-                    count += 1
-                    ended = False
-                previous = ends[k]
-                k += 1
-            count += ended and _is_wide(data, previous, end)
-            at = end + 1
+                    gap = at + 1
+            count += line
+            if ended and _is_wide(data, gap, start):
+                count += 1  # white space beyond one space is a token to the peer
+                ended = False
+            if k == bounds[row + 1]:
+                break
+            if flags[k] & IS_SENTENCE_END:
+                ended = True
+            elif ended and not flags[k] & ALL_PUNCTUATION:
+                count += 1
+                ended = False
+            previous = ends[k]
         found[row] = count
 
 

@@ -76,6 +76,8 @@ class ExceptionTable:
     """(SLOTS,) where to split: first position in the low 4 bits, second in the high; 0 for none."""
     joins: npt.NDArray[np.bool_]
     """(SLOTS,) whether tokens split by the rules become this entry again: `x:)` does."""
+    reach: npt.NDArray[np.uint8]
+    """(128,) characters of the longest such entry that begins so (low 7 bits)."""
 
 
 @functools.cache
@@ -85,6 +87,7 @@ def exceptions() -> ExceptionTable:
     keys = np.zeros(SLOTS, np.uint64)
     cuts = np.zeros(SLOTS, np.uint8)
     joins = np.zeros(SLOTS, np.bool_)
+    reach = np.zeros(128, np.uint8)
     for parts in _with_typographic_apostrophes(_entries()):
         entry = "".join(parts)
         assert len(entry) <= MAX_CHARS and len(parts) <= 3
@@ -98,9 +101,11 @@ def exceptions() -> ExceptionTable:
         second = first + len(parts[1]) if len(parts) > 2 else 0
         cuts[slot] = first | second << 4
         joins[slot] = _is_split_by_rules(entry)
-    for array in (lengths, keys, cuts, joins):
+        if joins[slot]:
+            reach[ord(entry[0]) & 127] = max(reach[ord(entry[0]) & 127], len(entry))
+    for array in (lengths, keys, cuts, joins, reach):
         array.flags.writeable = False
-    return ExceptionTable(lengths, keys, cuts, joins)
+    return ExceptionTable(lengths, keys, cuts, joins, reach)
 
 
 def chunk_key(chunk: str) -> int:

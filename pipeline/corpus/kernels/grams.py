@@ -9,12 +9,14 @@ shorter n-grams, there and one further, occur more than once. In prose few are l
 Legend: N documents, W tokens, M tokens of the longest document, C candidate positions.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.kernels.compiled import Array, leaf
+from pipeline.corpus.kernels.utf8 import readonly
 
 TOP_ORDERS = (2, 3, 4)
 AGAIN_ORDERS = (5, 6, 7, 8, 9, 10)
@@ -36,9 +38,9 @@ def gram_chars(
     slots = table_slots(longest)
     found = np.zeros((_ORDERS, len(bounds) - 1), np.int64)
     _all_orders(
-        hashes,
-        chars,
-        bounds,
+        readonly(hashes),
+        readonly(chars),
+        readonly(bounds),
         np.empty(longest + 1, np.int64),
         np.empty(longest, np.uint64),
         np.empty(longest, np.int32),
@@ -71,94 +73,215 @@ def _all_orders(
     """found (9, N). ends (M + 1,), grams, places, slots (M,), keys, counts: scratch."""
     for row in range(len(bounds) - 1):
         first, count = bounds[row], bounds[row + 1] - bounds[row]
-        ends[0] = 0
-        for k in range(count):
-            ends[k + 1] = ends[k] + chars[first + k]
-            places[k] = k
-            grams[k] = hashes[first + k]
-        left = count
+        left = _start(hashes, chars, first, count, ends, grams, places)
         for order in range(2, 11):
             if count < order:
                 break
-            left = _extend(hashes, first, count, order, grams, places, left)
-            left = _count(grams, places, left, slots, keys, counts)
-            if order <= 4:
-                found[order - 2, row] = _top(ends, order, places, slots, counts, left)
+            left = _count(hashes, first, count, order, 1, grams, places, left, slots, keys, counts)
+            if order <= TOP_ORDERS[-1]:
+                found[order - 2, row], left = _top(ends, order, places, slots, counts, left)
             else:
-                found[order - 2, row] = _again(ends, order, places, slots, counts, left)
-            left = _keep_repeated(places, slots, counts, left)
+                found[order - 2, row], left = _again(ends, order, places, slots, counts, left)
 
 
 @leaf
-def _extend(
-    hashes: Array, first: int, count: int, order: int, grams: Array, places: Array, left: int
+def _count(
+    hashes: Array,
+    first: int,
+    count: int,
+    order: int,
+    step: int,
+    grams: Array,
+    places: Array,
+    left: int,
+    slots: Array,
+    keys: Array,
+    counts: Array,
 ) -> int:
-    """Candidates of this order: both (n-1)-grams in them are candidates still."""
+    """Candidates of this order: counts[slots[k]] is how often the n-gram at places[k] occurs.
+
+    `grams` holds the hashes of order - step; `left` of their positions are candidates.
+    """
+    size = 16
+    while size * 3 < left * 4:
+        size *= 2
+    for empty in range(size):
+        counts[empty] = 0
     kept = 0
     for k in range(left):
         at = places[k]
-        if at + order > count or (order > 2 and (k + 1 >= left or places[k + 1] != at + 1)):
+        # All shorter n-grams in it must be candidates still.
+        if at + order > count or k + step >= left or places[k + step] != at + step:
             continue
-        value = (grams[at] * _STEP) ^ hashes[first + at + order - 1]  # order matters: ab is not ba
-        grams[at] = value ^ (value >> np.uint64(32))
-        places[kept] = at
+        key = grams[at]
+        for word in range(first + at + order - step, first + at + order):
+            key = (key * _STEP) ^ hashes[word]  # order matters: ab is not ba
+            key ^= key >> np.uint64(32)
+        slot: Any = np.int64((key >> np.uint64(7)) & np.uint64(size - 1))
+        while counts[slot] and keys[slot] != key:
+            slot = (slot + 1) & (size - 1)
+        keys[slot] = key
+        counts[slot] += 1
+        grams[at] = key
+        places[kept], slots[kept] = at, slot
         kept += 1
     return kept
 
 
 @leaf
-def _count(grams: Array, places: Array, left: int, slots: Array, keys: Array, counts: Array) -> int:
-    """Count equal n-grams: counts[slots[k]] is how often that of places[k] occurs."""
-    size = 16
-    while size * 3 < left * 4:
-        size *= 2
-    mask = np.uint64(size - 1)
-    for empty in range(size):
-        counts[empty] = 0
-    for k in range(left):
-        key = grams[places[k]]
-        slot: Any = np.int64((key >> np.uint64(7)) & mask)
-        while counts[slot] and keys[slot] != key:
-            slot = (slot + 1) & (size - 1)
-        keys[slot] = key
-        counts[slot] += 1
-        slots[k] = slot
-    return left
-
-
-@leaf
-def _top(ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int) -> int:
+def _top(
+    ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
+) -> tuple[int, int]:
+    """(characters of the most frequent n-gram, positions of repeated ones kept in places)."""
     best, covered = 1, ends[order] + order - 1  # without repetition the first n-gram counts once
+    kept = 0
     for k in range(left):
         times = counts[slots[k]]
+        if times == 1:
+            continue
+        at = places[k]
         if times > best:
             best = times
-            covered = times * (ends[places[k] + order] - ends[places[k]] + order - 1)
-    return covered
+            covered = times * (ends[at + order] - ends[at] + order - 1)
+        places[kept] = at
+        kept += 1
+    return covered, kept
 
 
 @leaf
-def _again(ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int) -> int:
-    covered, following = 0, 0
+def _again(
+    ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
+) -> tuple[int, int]:
+    """(characters of n-grams met before, positions of repeated ones kept in places)."""
+    covered, following, kept = 0, 0, 0
     for k in range(left):
         at, slot = places[k], slots[k]
         times = counts[slot]
-        if times == 1 or at < following:
+        if times == 1:
+            continue
+        places[kept] = at
+        kept += 1
+        if at < following:
             continue
         if times < 0:  # met before
             covered += ends[at + order] - ends[at]
             following = at + order
         else:
             counts[slot] = -times
-    return covered
+    return covered, kept
+
+
+def repeated_chars(
+    hashes: npt.NDArray[np.uint64],
+    chars: npt.NDArray[np.int32],
+    bounds: I64,
+    *,
+    orders: Sequence[int],
+    num_top: int,
+) -> I64:
+    """(len(orders), N) characters covered by repeated n-grams of ascending orders.
+
+    For the first `num_top` orders: count x length of the most frequent n-gram that occurs twice at
+    least, of several the longest. For the others: words in n-grams met before, each word once.
+    """
+    longest = int(np.diff(bounds).max(initial=0))
+    slots = table_slots(longest)
+    found = np.zeros((len(orders), len(bounds) - 1), np.int64)
+    _repeated_orders(
+        readonly(hashes),
+        readonly(chars),
+        readonly(bounds),
+        readonly(np.array(orders, np.int64)),
+        num_top,
+        np.empty(longest + 1, np.int64),
+        np.empty(longest, np.uint64),
+        np.empty(longest, np.int32),
+        np.empty(longest, np.int32),
+        np.empty(slots, np.uint64),
+        np.empty(slots, np.int32),
+        found,
+    )
+    return found
 
 
 @leaf
-def _keep_repeated(places: Array, slots: Array, counts: Array, left: int) -> int:
-    kept = 0
+def _repeated_orders(
+    hashes: Array,
+    chars: Array,
+    bounds: Array,
+    orders: Array,
+    num_top: int,
+    ends: Array,
+    grams: Array,
+    places: Array,
+    slots: Array,
+    keys: Array,
+    counts: Array,
+    found: Array,
+) -> None:
+    for row in range(len(bounds) - 1):
+        first, count = bounds[row], bounds[row + 1] - bounds[row]
+        left = _start(hashes, chars, first, count, ends, grams, places)
+        previous = 1
+        for k in range(len(orders)):
+            order = orders[k]
+            step = order - previous
+            left = _count(
+                hashes, first, count, order, step, grams, places, left, slots, keys, counts
+            )
+            if k < num_top:
+                found[k, row], left = _longest_top(ends, order, places, slots, counts, left)
+            else:
+                found[k, row], left = _covered(ends, order, places, slots, counts, left)
+            previous = order
+
+
+@leaf
+def _longest_top(
+    ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
+) -> tuple[int, int]:
+    best, longest, kept = 1, 0, 0
     for k in range(left):
         times = counts[slots[k]]
-        if times > 1 or times < -1:
-            places[kept] = places[k]
-            kept += 1
-    return kept
+        if times == 1:
+            continue
+        at = places[k]
+        size = ends[at + order] - ends[at]
+        if times > best or (times == best and size > longest):
+            best, longest = times, size
+        places[kept] = at
+        kept += 1
+    return best * longest, kept
+
+
+@leaf
+def _covered(
+    ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
+) -> tuple[int, int]:
+    covered, following, kept = 0, 0, 0
+    for k in range(left):
+        at, slot = places[k], slots[k]
+        times = counts[slot]
+        if times == 1:
+            continue
+        places[kept] = at
+        kept += 1
+        if times < 0:  # met before
+            covered += ends[at + order] - ends[max(at, following)]
+            following = at + order
+        else:
+            counts[slot] = -times
+    return covered, kept
+
+
+@leaf
+def _start(
+    hashes: Array, chars: Array, first: int, count: int, ends: Array, grams: Array, places: Array
+) -> int:
+    """Every word of a document is a candidate; `ends` (M + 1,) are running characters."""
+    ends[0] = 0
+    for k in range(count):
+        ends[k + 1] = ends[k] + chars[first + k]
+        places[k] = k
+        grams[k] = hashes[first + k]
+    return count

@@ -19,20 +19,13 @@ _NEWLINE, _CARRIAGE_RETURN, _HASH, _DOT, _HYPHEN = 10, 13, 35, 46, 45
 _ELLIPSIS, _BULLET, _NEXT_LINE, _LINE_SEPARATOR = 0x2026, 0x2022, 0x85, 0x2028
 
 
-def char_counts(data: U8, offsets: I64) -> I64:
-    """(N,) code points of each document."""
-    found = np.zeros(len(offsets) - 1, np.int64)
-    _char_counts(readonly(data), readonly(offsets), found)
-    return found
-
-
 def repeated_pieces(data: U8, offsets: I64) -> I64:
-    r"""(6, N): lines, repeated ones, their characters; the same of paragraphs.
+    r"""(7, N): lines, repeated ones, their characters; the same of paragraphs; all characters.
 
     Lines lie between runs of `\n`; an empty first or last one counts. Paragraphs lie between runs
     of two and more in the text without surrounding white space.
     """
-    found = np.zeros((6, len(offsets) - 1), np.int64)
+    found = np.zeros((7, len(offsets) - 1), np.int64)
     _pieces(readonly(data), readonly(offsets), char_classes(), *_scratch(data, offsets), found)
     return found
 
@@ -56,7 +49,7 @@ def _scratch(data: U8, offsets: I64) -> tuple[npt.NDArray[np.uint64], npt.NDArra
     """A hash table with room for the lines of any one document."""
     most = np.zeros(1, np.int64)
     _most_lines(readonly(data), readonly(offsets), most)
-    slots = table_slots(int(most[0]))
+    slots = table_slots(2 * int(most[0]))  # paragraphs are remembered beside lines
     return np.empty(slots, np.uint64), np.zeros(slots, np.int64)
 
 
@@ -69,13 +62,11 @@ def _most_lines(data: Array, offsets: Array, most: Array) -> None:
         most[0] = max(most[0], count)
 
 
-@leaf
-def _char_counts(data: Array, offsets: Array, found: Array) -> None:
-    for row in range(len(offsets) - 1):
-        count = 0
-        for at in range(offsets[row], offsets[row + 1]):
-            count += (data[at] & 0xC0) != 0x80
-        found[row] = count
+@inlined
+def _piece_key(key: np.uint64, size: int) -> np.uint64:
+    """A polynomial over the bytes of a piece, made fit for a table."""
+    mixed = (key ^ np.uint64(size)) * _STEP
+    return mixed ^ (mixed >> np.uint64(32))
 
 
 @inlined
@@ -110,45 +101,14 @@ def strip_limits(data: Array, lo: int, hi: int, classes: Array) -> tuple[int, in
 
 
 @leaf
-def _repeats(
-    data: Array,
-    lo: int,
-    hi: int,
-    least: int,
-    stamp: int,
-    keys: Array,
-    stamps: Array,
-    found: Array,
-    base: int,
-    row: int,
-) -> None:
-    """Pieces of data[lo:hi] between runs of `least` newlines or more, into found[base:base + 3]."""
-    pieces, again, again_chars = 0, 0, 0
-    at = lo
-    while True:
-        key, chars, end = np.uint64(0), 0, at
-        gap = 0
-        while end < hi:  # to the next separator
-            byte = data[end]
-            if byte == _NEWLINE:
-                gap = 1
-                while end + gap < hi and data[end + gap] == _NEWLINE:
-                    gap += 1
-                if gap >= least:
-                    break
-            key = (key ^ np.uint64(byte)) * _STEP
-            key ^= key >> np.uint64(29)
-            chars += (byte & 0xC0) != 0x80
-            end += 1
-            gap = 0
-        pieces += 1
-        if not _is_new(key ^ np.uint64(end - at), stamp, keys, stamps):
-            again += 1
-            again_chars += chars
-        if gap == 0:
-            break
-        at = end + gap
-    found[base, row], found[base + 1, row], found[base + 2, row] = pieces, again, again_chars
+def _line(data: Array, at: int, hi: int) -> tuple[np.uint64, int, int]:
+    r"""(key, characters, end) of the line at data[at], which ends before `\n` or at hi."""
+    key, chars, end = np.uint64(0), 0, at
+    while end < hi and data[end] != _NEWLINE:
+        key = (key + np.uint64(data[end])) * _STEP
+        chars += (data[end] & 0xC0) != 0x80
+        end += 1
+    return _piece_key(key, end - at), chars, end
 
 
 @leaf
@@ -156,10 +116,42 @@ def _pieces(
     data: Array, offsets: Array, classes: Array, keys: Array, stamps: Array, found: Array
 ) -> None:
     for row in range(len(offsets) - 1):
-        lo, hi = offsets[row], offsets[row + 1]
-        _repeats(data, lo, hi, 1, 2 * row + 1, keys, stamps, found, 0, row)
-        first, end = strip_limits(data, lo, hi, classes)
-        _repeats(data, first, end, 2, 2 * row + 2, keys, stamps, found, 3, row)
+        at, hi = offsets[row], offsets[row + 1]
+        begin, stop = strip_limits(data, at, hi, classes)
+        lines, lines_again, line_chars = 1 if at == hi else 0, 0, 0
+        parts, parts_again, part_chars = 1 if begin == stop else 0, 0, 0
+        total, edges = 0, 0
+        part, size, open_part = np.uint64(0), 0, False
+        while at < hi:
+            key, chars, end = _line(data, at, hi)
+            total += chars + (end < hi)
+            if end > at:
+                lines += 1
+                if not _is_new(key, row + 1, keys, stamps):
+                    lines_again += 1
+                    line_chars += chars
+            elif at == offsets[row]:
+                edges += 1  # the empty piece before the first newline
+            edges += end == hi - 1  # and the one after the last
+            first, last = max(at, begin), min(end, stop)
+            if first < last:
+                if first != at or last != end:
+                    key, chars, _ = _line(data, first, last)
+                part = (part ^ key) * _STEP
+                size += chars + open_part  # a newline before every line but the first
+                open_part = True
+            if open_part and (first >= last or end >= stop):
+                parts += 1
+                if not _is_new(part, row + 1, keys, stamps):
+                    parts_again += 1
+                    part_chars += size
+                part, size, open_part = np.uint64(0), 0, False
+            at = end + 1
+        if edges == 2:  # the second of two equal, empty pieces
+            lines_again += 1
+        found[0, row], found[1, row], found[2, row] = lines + edges, lines_again, line_chars
+        found[3, row], found[4, row], found[5, row] = parts, parts_again, part_chars
+        found[6, row] = total
 
 
 @leaf
@@ -233,8 +225,7 @@ def _web(
             end, key, chars, blank, last = start, np.uint64(0), 0, True, np.int64(0)
             while end < hi and data[end] != _NEWLINE:
                 byte = data[end]
-                key = (key ^ np.uint64(byte)) * _STEP
-                key ^= key >> np.uint64(29)
+                key = (key + np.uint64(byte)) * _STEP
                 if (byte & 0xC0) != 0x80:
                     chars += 1
                     last = end
@@ -249,7 +240,7 @@ def _web(
                 short += chars <= SHORT_LINE_CHARS
                 code, _ = decode(data, last)
                 terminal += code < TABLE_SIZE and (classes[code] & TERMINAL) != 0
-                if not _is_new(key ^ np.uint64(end - start), row + 1, keys, stamps):
+                if not _is_new(_piece_key(key, end - start), row + 1, keys, stamps):
                     again += chars
             start = end + 1
         found[0, row], found[1, row], found[2, row] = lines, terminal, short

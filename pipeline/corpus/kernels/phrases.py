@@ -11,7 +11,7 @@ from pipeline.corpus.kernels.utf8 import readonly
 
 LOREM_IPSUM, JAVASCRIPT, POLICY = 1, 2, 3
 NOWHERE = -1
-CURLY_BRACKET, _NEWLINE = ord("{"), 10
+CURLY_BRACKET, _NEWLINE, _P = ord("{"), 10, ord("p")
 # The list of the reference implementation (tensorflow_datasets, c4_utils.py).
 _PHRASES = (
     (LOREM_IPSUM, b"lorem ipsum"),
@@ -27,24 +27,23 @@ _LONGEST = max(len(phrase) for _, phrase in _PHRASES)
 _BYTES = np.array([list(phrase.ljust(_LONGEST, b"\0")) for _, phrase in _PHRASES], np.uint8)
 _LENGTHS = np.array([len(phrase) for _, phrase in _PHRASES], np.int64)
 _KINDS = np.array([kind for kind, _ in _PHRASES], np.int64)
-_SECOND = np.zeros(256, np.uint8)  # what follows the first letter of a phrase, in lower case
-for _, _phrase in _PHRASES:
-    _SECOND[_phrase[0]] = _SECOND[_phrase[0] - 32] = _phrase[1]
+# A letter of each phrase that is rare in prose, and where it is: the scan stops only there.
+_ANCHORS = np.array([7, 0, 7, 3, 3, 8, 10, 7], np.int64)  # p, j, f, v, k, k, k, k
+IS_ANCHOR = np.zeros(256, np.bool_)
+for (_, _phrase), _place in zip(_PHRASES, _ANCHORS, strict=True):
+    IS_ANCHOR[[_phrase[_place], _phrase[_place] - 32]] = True
 
 
 @leaf
-def phrase_at(data: Array, at: int, hi: int) -> int:
-    """LOREM_IPSUM, JAVASCRIPT or POLICY when such a phrase begins at data[at]; else 0."""
-    second = _SECOND[data[at]]
-    if second == 0 or at + 1 >= hi or (data[at + 1] | 32) != second:
-        return 0
+def phrase_around(data: Array, lo: int, at: int, hi: int) -> int:
+    """LOREM_IPSUM, JAVASCRIPT or POLICY when data[at] is the anchor of such a phrase; else 0."""
     for row in range(len(_LENGTHS)):
-        size = _LENGTHS[row]
-        if at + size > hi:
+        start = at - _ANCHORS[row]
+        if start < lo or start + _LENGTHS[row] > hi or _BYTES[row, at - start] != data[at] | 32:
             continue
         same = True
-        for k in range(size):
-            byte, wanted = data[at + k], _BYTES[row, k]
+        for k in range(_LENGTHS[row]):
+            byte, wanted = data[start + k], _BYTES[row, k]
             if byte != wanted and not (97 <= wanted <= 122 and byte == wanted - 32):
                 same = False
                 break
@@ -73,6 +72,6 @@ def _first_marked_lines(data: Array, offsets: Array, found: Array) -> None:
             elif byte == CURLY_BRACKET:
                 if found[1, row] < 0:
                     found[1, row] = line
-            elif byte | 32 == 108 and found[0, row] < 0:  # l
-                if phrase_at(data, at, hi) == LOREM_IPSUM:
+            elif byte | 32 == _P and found[0, row] < 0:
+                if phrase_around(data, offsets[row], at, hi) == LOREM_IPSUM:
                     found[0, row] = line

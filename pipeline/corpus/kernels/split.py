@@ -21,15 +21,15 @@ from pipeline.corpus.kernels.affixes import (
     is_url,
 )
 from pipeline.corpus.kernels.classes import (
-    ALPHA,
+    DIGIT,
     INFIX,
-    LETTER,
-    LOWER,
     MARK,
+    PREFIX,
+    QUOTE,
     SPACE,
     SPACELESS,
+    SUFFIX,
     TABLE_SIZE,
-    UPPER,
     char_classes,
 )
 from pipeline.corpus.kernels.compiled import Array, inlined, leaf
@@ -37,8 +37,8 @@ from pipeline.corpus.kernels.english import MAX_CHARS, SLOTS, exceptions
 from pipeline.corpus.kernels.utf8 import decode, readonly
 
 CHUNK_BYTES = 1 << 16
-_NON_ASCII = np.uint32(1 << 31)
-PLAIN_KINDS = np.uint32(ALPHA | LOWER | UPPER | LETTER)  # those of ASCII letters
+_DOT, _ELLIPSIS = map(ord, ".…")
+_RARE_PREFIXES = tuple(map(ord, ".+ACU"))  # of .. + A$ C$ US$
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SCRATCH = (  # code points, their bytes, tokens' first and last code points, marks
     CHUNK_BYTES,
@@ -53,31 +53,38 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
-def split_tokens(data: npt.NDArray[np.uint8], offsets: I64) -> tuple[I64, I64, I64]:
-    """((W,) first bytes, (W,) ends, (N + 1,) bounds) of the tokens of N documents."""
-    total = int(offsets[-1] - offsets[0])
-    bounds = np.zeros(len(offsets), np.int64)
+def split_tokens(data: npt.NDArray[np.uint8], begins: I64, ends: I64) -> tuple[I64, I64, I64]:
+    """((W,) first bytes, (W,) ends, (N + 1,) bounds) of the tokens of N documents.
+
+    Document i is `data[begins[i]:ends[i]]`, which is valid UTF-8.
+    """
+    total = int((ends - begins).sum())
+    bounds = np.zeros(len(begins) + 1, np.int64)
     scratch = [np.empty(size, np.int32) for size in _SCRATCH]
     table = exceptions()
     # Prose has a token per 5 bytes, Chinese one per 3, nothing more than one per byte.
     for capacity in (total // 3 + 1024, total + 1024):
-        starts, ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        firsts, lasts = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         count = _split_batch(
             readonly(data),
-            readonly(offsets),
+            readonly(begins),
+            readonly(ends),
             char_classes(),
             table.lengths,
             table.keys,
             table.cuts,
             table.joins,
+            table.reach,
             *scratch,
-            starts,
-            ends,
+            firsts,
+            lasts,
             bounds,
         )
         if count >= 0:
             break
-    return starts[:count].copy(), ends[:count].copy(), bounds
+    if 2 * count < len(firsts):  # give back what is not used
+        return firsts[:count].copy(), lasts[:count].copy(), bounds
+    return firsts[:count], lasts[:count], bounds
 
 
 @inlined
@@ -115,6 +122,7 @@ def _split_chunk(
     keys: Array,
     cuts: Array,
     joins: Array,
+    reach: Array,
     firsts: Array,
     lasts: Array,
     stack: Array,
@@ -126,13 +134,22 @@ def _split_chunk(
     while lo < hi:
         if find_entry(codes, lo, hi, lengths, keys) >= 0:
             break
-        prefix = find_prefix(codes, lo, hi, classes)
+        # Calls cost more than the rules: what most characters do is decided here.
+        prefix = 1
+        if not class_of(codes[lo], classes) & PREFIX:
+            is_rare = codes[lo] in _RARE_PREFIXES
+            prefix = find_prefix(codes, lo, hi, classes) if is_rare else 0
         if prefix and find_entry(codes, lo + prefix, hi, lengths, keys) >= 0:
             firsts[found], lasts[found] = lo, lo + prefix
             found += 1
             lo += prefix
             break
-        suffix = find_suffix(codes, lo + prefix, hi, classes)
+        suffix, last = 0, codes[hi - 1]
+        if lo + prefix < hi:
+            if class_of(last, classes) & SUFFIX and last != _ELLIPSIS:
+                suffix = 1
+            elif kinds & (DIGIT | QUOTE) or last == _DOT or last == _ELLIPSIS:
+                suffix = find_suffix(codes, lo + prefix, hi, classes)
         if suffix and find_entry(codes, lo, hi - suffix, lengths, keys) >= 0:
             stack[suffixes] = hi
             suffixes += 1
@@ -155,7 +172,7 @@ def _split_chunk(
         found += 1
         last = stack[k]
     if found > 1:
-        found = _join(codes, lengths, keys, cuts, joins, firsts, lasts, found, stack)
+        found = _join(codes, lengths, keys, cuts, joins, reach, firsts, lasts, found, stack)
     return found
 
 
@@ -219,18 +236,41 @@ def _emit_entry(lo: int, hi: int, cut: int, firsts: Array, lasts: Array, found: 
 
 
 @leaf
+def _may_join(
+    codes: Array,
+    lengths: Array,
+    keys: Array,
+    reach: Array,
+    firsts: Array,
+    lasts: Array,
+    found: int,
+) -> bool:
+    for k in range(found - 1):
+        longest = firsts[k] + reach[codes[firsts[k]] & 127]
+        window = k + 1
+        while window < found and lasts[window] <= longest:
+            if find_entry(codes, firsts[k], lasts[window], lengths, keys) >= 0:
+                return True
+            window += 1
+    return False
+
+
+@leaf
 def _join(
     codes: Array,
     lengths: Array,
     keys: Array,
     cuts: Array,
     joins: Array,
+    reach: Array,
     firsts: Array,
     lasts: Array,
     found: int,
     marks: Array,
 ) -> int:
     """Neighbouring tokens that together are an exception become it, the longest first."""
+    if not _may_join(codes, lengths, keys, reach, firsts, lasts, found):
+        return found
     hit = False
     for k in range(found):
         marks[k] = 0
@@ -266,14 +306,81 @@ def _join(
 
 
 @leaf
+def _plain_word(data: Array, at: int, end: int, classes: Array, lengths: Array) -> int:
+    """Bytes of the word of a chunk that is ASCII letters, with a mark after them, or digits.
+
+    0 for any other chunk, and for those that may be exceptions.
+    """
+    stop = at
+    while stop < end and 97 <= (data[stop] | 32) <= 122:
+        stop += 1
+    size = stop - at
+    if size == 0:
+        while stop < end and 48 <= data[stop] <= 57:
+            stop += 1
+        return stop - at if stop == end or data[stop] == 32 or data[stop] == 10 else 0
+    if size >= CHUNK_BYTES - 4:
+        return 0
+    row = (data[at] & 127) * 128
+    if size <= MAX_CHARS and (lengths[row + data[stop - 1]] >> size) & 1:
+        return 0
+    if stop == end or data[stop] == 32 or data[stop] == 10:
+        return size
+    mark = data[stop]
+    if stop + 1 < end and data[stop + 1] != 32 and data[stop + 1] != 10:
+        return 0
+    if mark != _DOT and (mark >= 128 or not classes[mark] & SUFFIX):
+        return 0
+    if mark == _DOT and data[stop - 1] < 97:
+        return 0
+    may_be_entry = size < MAX_CHARS and (lengths[row + mark] >> (size + 1)) & 1
+    return 0 if may_be_entry else size
+
+
+@leaf
+def _read_chunk(
+    data: Array, at: int, end: int, classes: Array, codes: Array, places: Array
+) -> tuple[int, int, np.uint32]:
+    """(characters, where the chunk ends, classes in it); no characters at a space or the like."""
+    begin, kinds, size = at, np.uint32(0), 0
+    limit = min(end, at + CHUNK_BYTES - 4)
+    while at < limit:
+        code, width = decode(data, at)
+        kind = classes[code] if code < TABLE_SIZE else np.uint32(0)
+        if kind & (SPACE | SPACELESS):
+            break
+        kinds |= kind
+        codes[size], places[size] = code, at - begin
+        size += 1
+        at += width
+    places[size] = at - begin
+    return size, at, kinds
+
+
+@leaf
+def _after_char(data: Array, at: int, end: int, classes: Array) -> int:
+    """Where the character at `at` ends with the marks that belong to it."""
+    _, width = decode(data, at)
+    at += width
+    while at < end:
+        code, width = decode(data, at)
+        if code >= TABLE_SIZE or not classes[code] & MARK:
+            break
+        at += width
+    return at
+
+
+@leaf
 def _split_batch(
     data: Array,
-    offsets: Array,
+    document_begins: Array,
+    document_ends: Array,
     classes: Array,
     lengths: Array,
     keys: Array,
     cuts: Array,
     joins: Array,
+    reach: Array,
     codes: Array,
     places: Array,
     firsts: Array,
@@ -285,61 +392,53 @@ def _split_batch(
 ) -> int:
     """How many tokens were written; -1 when there was no room for all."""
     count = 0
-    for row in range(len(offsets) - 1):
-        at, end = offsets[row], offsets[row + 1]
+    for row in range(len(document_begins)):
+        at, end = document_begins[row], document_ends[row]
         while at < end:
-            # 1. How far the chunk goes, and what is in it.
-            begin, kinds, size = at, np.uint32(0), 0
-            limit = min(end, at + CHUNK_BYTES - 4)
-            while at < limit:
-                code, width = decode(data, at)
-                kind = classes[code] if code < TABLE_SIZE else np.uint32(0)
-                if kind & (SPACE | SPACELESS):
-                    break
-                kinds |= kind
-                if width > 1:
-                    kinds |= _NON_ASCII
-                codes[size], places[size] = code, at - begin
-                size += 1
-                at += width
+            if data[at] == 32 or data[at] == 10:
+                at += 1
+                continue
+            if count + 8 > len(starts):
+                return -1
+            size = _plain_word(data, at, end, classes, lengths)
+            if size:  # two thirds of all chunks
+                starts[count], ends[count] = at, at + size
+                count += 1
+                at += size
+                if at < end and data[at] > 32:  # a mark after the word
+                    starts[count], ends[count] = at, at + 1
+                    count += 1
+                    at += 1
+                continue
+            size, stop, kinds = _read_chunk(data, at, end, classes, codes, places)
             if count + size + 8 > len(starts):
                 return -1
-            # 2. Its tokens.
             if size:
-                plain = not kinds & ~PLAIN_KINDS
-                if plain and find_entry(codes, 0, size, lengths, keys) < 0:
-                    starts[count], ends[count] = begin, at
+                found = _split_chunk(
+                    codes,
+                    size,
+                    kinds,
+                    classes,
+                    lengths,
+                    keys,
+                    cuts,
+                    joins,
+                    reach,
+                    firsts,
+                    lasts,
+                    marks,
+                )
+                for k in range(found):
+                    starts[count] = at + places[firsts[k]]
+                    ends[count] = at + places[lasts[k]]
                     count += 1
-                else:
-                    places[size] = at - begin
-                    found = _split_chunk(
-                        codes,
-                        size,
-                        kinds,
-                        classes,
-                        lengths,
-                        keys,
-                        cuts,
-                        joins,
-                        firsts,
-                        lasts,
-                        marks,
-                    )
-                    for k in range(found):
-                        starts[count] = begin + places[firsts[k]]
-                        ends[count] = begin + places[lasts[k]]
-                        count += 1
-            elif kind & SPACELESS:
-                begin = at
-                at += width
-                while at < end:  # marks belong to their letter
-                    code, width = decode(data, at)
-                    if code >= TABLE_SIZE or not classes[code] & MARK:
-                        break
-                    at += width
-                starts[count], ends[count] = begin, at
+                at = stop
+                continue
+            stop = _after_char(data, at, end, classes)
+            code, _ = decode(data, at)
+            if code < TABLE_SIZE and classes[code] & SPACELESS:
+                starts[count], ends[count] = at, stop
                 count += 1
-            else:
-                at += width
+            at = stop
         bounds[row + 1] = count
     return count

@@ -10,7 +10,7 @@ then judges by it. Everything but the spans is computed from the text.
 Legend: N documents, W tokens.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -45,6 +45,30 @@ class TokenTable:
     bounds: I64
     """(N + 1,): document i owns tokens bounds[i] to bounds[i + 1]."""
 
+    @classmethod
+    def of(cls, data: npt.NDArray[np.uint8], begins: I64, ends: I64) -> "TokenTable":
+        """Our own tokens of the documents `data[begins[i]:ends[i]]`."""
+        return cls(data, *split_tokens(data, begins, ends))
+
+    @classmethod
+    def with_facts(
+        cls,
+        data: npt.NDArray[np.uint8],
+        starts: I64,
+        ends: I64,
+        bounds: I64,
+        facts: Sequence[npt.NDArray[Any]],
+    ) -> "TokenTable":
+        """A table whose hashes, chars and flags are known already."""
+        table = cls(data, starts, ends, bounds)
+        table.__dict__["facts"] = tuple(readonly(values) for values in facts)
+        return table
+
+    def __post_init__(self) -> None:
+        # Kernels are compiled for one kind of array: contiguous and read-only.
+        for name in ("data", "starts", "ends", "bounds"):
+            object.__setattr__(self, name, readonly(np.ascontiguousarray(getattr(self, name))))
+
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
@@ -54,29 +78,30 @@ class TokenTable:
         return np.diff(self.bounds)
 
     @cached_property
-    def _facts(self) -> tuple[npt.NDArray[Any], ...]:
-        return describe_tokens(self.data, self.starts, self.ends)
+    def facts(self) -> tuple[npt.NDArray[Any], ...]:
+        """(hashes, chars, flags), each (W,)."""
+        found = describe_tokens(self.data, self.starts, self.ends)
+        return tuple(readonly(values) for values in found)
 
     @property
     def hashes(self) -> npt.NDArray[np.uint64]:
         """(W,) mixed 64-bit hash of the bytes; case counts."""
-        return self._facts[0]
+        return self.facts[0]
 
     @property
     def chars(self) -> npt.NDArray[np.int32]:
         """(W,) code points of each token."""
-        return self._facts[1]
+        return self.facts[1]
 
     @property
     def flags(self) -> npt.NDArray[np.uint8]:
         """(W,) HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, IS_SENTENCE_END (see `describe`)."""
-        return self._facts[2]
+        return self.facts[2]
 
 
 def own_tokens(batch: TextBatch) -> TokenTable:
     """What our own rules make of a batch; computed anew at each call."""
-    starts, ends, bounds = split_tokens(batch.data, batch.offsets)
-    return TokenTable(readonly(batch.data), starts, ends, bounds)
+    return TokenTable.of(batch.data, batch.offsets[:-1], batch.offsets[1:])
 
 
 _TOKENISE: ContextVar[Callable[[TextBatch], TokenTable]] = ContextVar(
@@ -101,6 +126,11 @@ def tokens_of(batch: TextBatch) -> TokenTable:
         cache[_CACHED] = _TOKENISE.get()(batch)
     table: TokenTable = cache[_CACHED]
     return table
+
+
+def can_carry_tokens(batch: TextBatch) -> bool:
+    """Whether the batch's tokens are known, and by rules that a rewrite may go on with."""
+    return _CACHED in batch.__dict__ and _TOKENISE.get() is own_tokens
 
 
 def with_tokens(batch: TextBatch, table: TokenTable) -> TextBatch:

@@ -25,6 +25,8 @@ def decode(data: Array, at: int) -> Any:
 
 def readonly(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A view that cannot be written: kernels are compiled for one kind of array only."""
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

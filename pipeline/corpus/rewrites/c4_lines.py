@@ -21,6 +21,8 @@ from pipeline.corpus.kernels.c4_text import (
     UNFINISHED,
     rewrite_lines,
 )
+from pipeline.corpus.kernels.carry import carried_tokens
+from pipeline.corpus.kernels.tokens import can_carry_tokens, tokens_of, with_tokens
 
 _KINDS = {
     "lines_with_long_word": LONG_WORD,
@@ -56,7 +58,7 @@ class C4LinesRewrite(Rewrite):
 
     def apply(self, batch: TextBatch) -> Rewritten:
         """Counts lines by the rule that dropped them; `kept_bytes` is a share per document."""
-        data, offsets, counts = rewrite_lines(
+        lines = rewrite_lines(
             batch.data,
             batch.offsets,
             min_words=self.min_words,
@@ -64,16 +66,16 @@ class C4LinesRewrite(Rewrite):
             needs_mark=self.require_terminal_mark,
             drops_citations=self.remove_citations,
         )
-        found = {name: int(counts[row].sum()) for name, row in _KINDS.items()}
-        before = batch.num_bytes
+        found = {name: int(lines.counts[row].sum()) for name, row in _KINDS.items()}
         measures = {
-            "kept_bytes": np.diff(offsets) / np.maximum(before, 1),
-            "dropped_lines": counts[LONG_WORD:CITATIONS].sum(axis=0),
+            "kept_bytes": np.diff(lines.offsets) / np.maximum(batch.num_bytes, 1),
+            "dropped_lines": lines.counts[LONG_WORD:CITATIONS].sum(axis=0),
         }
+        rewritten = _with_bytes(batch, lines.data, lines.offsets)
+        if can_carry_tokens(batch) and len(batch):
+            with_tokens(rewritten, carried_tokens(tokens_of(batch), lines))
         return Rewritten(
-            _with_bytes(batch, data, offsets),
-            {name: count for name, count in found.items() if count},
-            measures,
+            rewritten, {name: count for name, count in found.items() if count}, measures
         )
 
 

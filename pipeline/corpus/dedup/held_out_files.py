@@ -79,13 +79,13 @@ def _documents(config: HeldOutFiles, path: Path) -> Iterator[tuple[int, str]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            text = _text(config, json.loads(line), f"{path}:{number}")
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}:{number} is not a JSON object ({type(error).__name__}: {error}); held-out "
                 "text must be read whole, repair the file"
             ) from error
-        yield number, _text(config, record, f"{path}:{number}")
+        yield number, text
 
 
 def _text(config: HeldOutFiles, record: Any, where: str) -> str:

@@ -54,6 +54,16 @@ def cleaned(*texts: str, **settings: object) -> list[str]:
         ("5555-5555-5555-4444", "<CREDIT_CARD>"),
         (f"token={GITHUB}", "token=<API_KEY>"),
         ("AKIAIOSFODNN7EXAMPLE", "<API_KEY>"),
+        ("bot123456789:AAE" + "x1_Y" * 8, "bot123456789:AAE" + "x1_Y" * 8),
+        ("bot 123456789:AAE" + "x1_Y" * 8, "bot <API_KEY>"),
+        ("Phone\t4155552671, **Fax:** 415 555 2671",
+         "Phone\t<PHONE_NUMBER>, **Fax:** <PHONE_NUMBER>"),
+        ("030/12345, (030) 1234567, 02-123-4567", "<PHONE_NUMBER>, <PHONE_NUMBER>, <PHONE_NUMBER>"),
+        ("SSN is 123 45 6789", "SSN is <US_SSN>"),
+        ("号码是4155552671，电话号码是 65529988", "号码是4155552671，电话号码是 <PHONE_NUMBER>"),
+        ("hooks.slack.com/services/T0000AAAA/B0000AAAA/" + "x" * 24,
+         "hooks.slack.com/services/<API_KEY>"),
+        ("AccountKey=" + "ab1+" * 21 + "cd==;", "AccountKey=<API_KEY>;"),
         ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
          "aws_secret_access_key = <API_KEY>"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
@@ -123,6 +133,8 @@ def test_replacing_again_changes_nothing():
 def test_documents_do_not_see_each_other():
     halves = ["call 415-555-", "2671 and 1.2.", "3.4 or 41111111", "11111111", "a@", "b.com", "x"]
     assert cleaned(*halves) == halves
+    key = ["12345678", ":AAE" + "x1_Y" * 8, "-----BEGIN PRI", "VATE KEY-----\nMIIEpAIBAAKCAQEA"]
+    assert cleaned(*key, "aws_secret_access_key=", "a1B2" * 10)[:4] == key
     assert cleaned("9", "13812345678", "9") == ["9", "<PHONE_NUMBER>", "9"]
     assert cleaned("z", "11010519491231002X", "z") == ["z", "<CN_ID_NUMBER>", "z"]
 

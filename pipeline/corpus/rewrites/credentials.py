@@ -53,7 +53,7 @@ _KEY = re.compile(
     )
     + rb")"
 )
-_TELEGRAM = re.compile(rb"(?<![A-Za-z0-9])\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
+_TELEGRAM = re.compile(rb"\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
 _PREFIXES = (
     b"AKI", b"ASI", b"ABI", b"ACC", b"ghp", b"gho", b"ghu", b"ghs", b"ghr", b"git", b"glp", b"gld",
     b"glr", b"glc", b"glf", b"gli", b"gla", b"gls", b"sk-", b"sk_", b"pk_", b"rk_", b"xox", b"xap",
@@ -92,7 +92,10 @@ def api_key_spans(text: Text) -> Iterator[Found]:
     for start, end in (runs[:count] - first).tolist():
         match = _KEY.match(blob, start, end)
         if match is None and blob[start : start + 2] == b"AA":
-            match = _TELEGRAM.search(blob, max(0, start - 11), end)
+            before = max(_document_begin(text, start), start - 12)
+            match = _TELEGRAM.search(blob, before, end)
+            if match is not None and blob[before : match.start()][-1:].isalnum():
+                match = None
         if match is not None:
             yield "api_keys", match.start() + first, match.end() + first
     for literal, expression in _NAMED:
@@ -114,7 +117,7 @@ def private_key_spans(text: Text) -> Iterator[Found]:
     ends = [(match.start(), match.end()) for match in _END.finditer(blob)]
     at = 0
     for match in _BEGIN.finditer(blob):
-        if match.start() < done:
+        if match.start() < done or match.end() > _document_end(text, match.start()):
             continue
         while at < len(ends) and ends[at][0] < match.end():
             at += 1
@@ -125,6 +128,13 @@ def private_key_spans(text: Text) -> Iterator[Found]:
             lines = _KEY_LINES.match(blob, match.end(), limit)
             done = lines.end() if lines is not None else match.end()
         yield "private_keys", match.start() + first, done + first
+
+
+def _document_begin(text: Text, position: int) -> int:
+    """Where the document that holds byte `position` of the blob begins in the blob."""
+    first = text.offsets[0]
+    owner = np.searchsorted(text.offsets, position + first, side="right") - 1
+    return int(text.offsets[owner] - first)
 
 
 def _document_end(text: Text, position: int) -> int:

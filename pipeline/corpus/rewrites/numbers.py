@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.corpus.kernels.compiled import leaf
+from pipeline.corpus.rewrites.digit_rows import WIDE_SEPARATORS, digit_rows
 from pipeline.corpus.rewrites.phones import phone_spans
-from pipeline.corpus.rewrites.spans import I64, Text
+from pipeline.corpus.rewrites.spans import Text
 
 Found = tuple[str, int, int]
 """(kind, start, end) in bytes."""
 
+_PLAIN = str.maketrans(WIDE_SEPARATORS, " ----()")
+_WIDE_OPEN = "（".encode()
 _NOT_BEFORE, _NOT_AFTER = rb"(?<![\w.+-])", rb"(?![\w]|[.-]\d)"
 _CARD = re.compile(
     _NOT_BEFORE
@@ -34,8 +35,6 @@ _SSN_CONTEXT = re.compile(
     rb"(?<![a-z])(?:ssn|social[ -]security(?:[ -](?:number|no|num))?)[^\w\n]{0,5}(?:is )?$",
     re.IGNORECASE,
 )
-MIN_DIGITS = 7
-MAX_GAP = 4  # bytes between two groups of one number: `) - `
 CONTEXT_BYTES = 40  # how far in front of a number a word like "Tel." is looked for
 
 # GB/T 2260: the first two digits of a region.
@@ -65,7 +64,7 @@ def number_spans(text: Text, kinds: frozenset[str]) -> Iterator[Found]:
     """Every personal number of the wanted kinds; spans of different kinds may overlap."""
     data = text.view
     wants_phones = "phones" in kinds
-    for start, end, size, lower, upper in _stretches(text).tolist():
+    for start, end, size, lower, upper in digit_rows(text).tolist():
         # What stands around a number decides too, but never the text of another document.
         begin = max(lower, start - CONTEXT_BYTES)
         before, digits, after = data[begin:start], data[start:end], data[end : min(end + 2, upper)]
@@ -171,63 +170,3 @@ def _issuer_fits(digits: str) -> bool:
     if two == 62:  # UnionPay
         return 16 <= size <= 19
     return 2200 <= four <= 2204 and size == 16  # Mir
-
-
-_IS_SEPARATOR = np.zeros(256, np.bool_)
-_WIDE = "\u00a0\u2010\u2011\u2013－（）"  # no-break space and hyphen, hyphen, en dash, full-width
-_PLAIN = str.maketrans(_WIDE, " ----()")
-_WIDE_OPEN = "（".encode()
-_IS_SEPARATOR[list(b" -.()/" + _WIDE.encode())] = True
-
-
-def _stretches(text: Text) -> npt.NDArray[np.int64]:
-    """Rows of MIN_DIGITS digits or more: (K, 5) start, end, digits, begin and end of document."""
-    first, last = text.offsets[0], text.offsets[-1]
-    digits = np.flatnonzero(text.data[first:last] - np.uint8(ord("0")) < 10) + first
-    rows = np.empty((len(digits) // MIN_DIGITS, 3), np.int64)
-    rows = rows[: _rows_of_digits(text.data, digits, text.offsets, _IS_SEPARATOR, rows)]
-    documents = text.documents_of(rows[:, 0])
-    limits = np.stack([text.offsets[documents], text.offsets[documents + 1]], axis=1)
-    return np.concatenate([rows, limits], axis=1)
-
-
-@leaf
-def _is_date(data: npt.NDArray[np.uint8], start: int, end: int, size: int) -> bool:
-    """Whether digits read 2026-11-20 or 2026-11-20 23(:59): by far the commonest rows."""
-    if not (size == 8 and end - start == 10) and not (size == 10 and end - start == 13):
-        return False
-    century = data[start] == ord("2") and data[start + 1] == ord("0")
-    century |= data[start] == ord("1") and data[start + 1] == ord("9")
-    dashes = data[start + 4] == ord("-") and data[start + 7] == ord("-")
-    return century and dashes and data[start - 1] != ord("+")
-
-
-@leaf
-def _rows_of_digits(
-    data: npt.NDArray[np.uint8],
-    digits: I64,
-    offsets: I64,
-    is_separator: npt.NDArray[np.bool_],
-    found: npt.NDArray[np.int64],
-) -> int:
-    """Fill `found` with start, end, size of rows, MAX_GAP separators at most inside; how many."""
-    count, size, document = 0, 0, 0
-    start = np.int64(0)
-    for i in range(len(digits) + 1):
-        joined = False
-        if i < len(digits) and size:
-            gap = digits[i] - digits[i - 1] - 1
-            joined = gap <= MAX_GAP and digits[i] < offsets[document + 1]
-            for k in range(1, gap + 1 if joined else 0):
-                joined &= is_separator[data[digits[i - 1] + k]]
-        if joined:
-            size += 1
-            continue
-        if size >= MIN_DIGITS:
-            found[count, 0], found[count, 1], found[count, 2] = start, digits[i - 1] + 1, size
-            count += 0 if _is_date(data, start, digits[i - 1] + 1, size) else 1
-        if i < len(digits):
-            start, size = digits[i], 1
-            while offsets[document + 1] <= start:
-                document += 1
-    return count

@@ -10,6 +10,8 @@ Sources: ITU-T E.164 (codes, 15 digits at most), the numbering plans named besid
 import re
 from collections.abc import Iterator
 
+from pipeline.corpus.rewrites.digit_rows import CONTEXT_MARKS
+
 MAX_DIGITS = 15  # ITU-T E.164, section 6
 MIN_DIGITS = 8  # guess: shorter ones exist on small islands; so do many other short numbers
 
@@ -86,7 +88,7 @@ _BETWEEN = tuple(
         " is",
     )
 )
-_MARKS = b" .:=#(\"'_-"
+
 _WORDS_OR_BETWEEN = _WORDS + _BETWEEN
 _CONTEXT = re.compile(rb"(?<![a-z])(?:" + rb"|".join(map(re.escape, _WORDS)) + rb")$")
 
@@ -121,14 +123,14 @@ def is_national(text: str) -> bool:
 
 def _has_context(window: bytes, start: int) -> bool:
     """Whether a word like "Tel." or "phone number:" stands right in front."""
-    before = window[:start].rstrip(_MARKS).lower()
+    before = window[:start].rstrip(CONTEXT_MARKS).lower()
     if not before.endswith(_WORDS_OR_BETWEEN):
         return False
     for _ in range(4):
         shorter = before
         for word in _BETWEEN:
             shorter = shorter.removesuffix(word)
-        shorter = shorter.rstrip(_MARKS)
+        shorter = shorter.rstrip(CONTEXT_MARKS)
         if shorter == before:
             break
         before = shorter

@@ -64,25 +64,35 @@ def normal(text: str, punctuation: str) -> str:
     return "".join(c for c in decomposed if unicodedata.category(c) != "Mn").strip()
 
 
+def signatures(documents: Sequence[Sequence[bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    """((N, BANDS * ROWS) signatures, (N,) whether there is an n-gram at all) of lists of words."""
+    grams = [
+        [b" ".join(words[at : at + WORDS]) for at in range(len(words) - WORDS + 1)]
+        for words in documents
+    ]
+    hashes = np.array([xxhash.xxh64_intdigest(g) for some in grams for g in some], np.uint64)
+    counts = np.array([len(some) for some in grams], np.int64)
+    random = np.random.RandomState(SEED)
+    factors = random.randint(1, MERSENNE_61, dtype=np.uint64, size=BANDS * ROWS)
+    offsets = random.randint(0, MERSENNE_61, dtype=np.uint64, size=BANDS * ROWS)
+    found = np.full((len(documents), BANDS * ROWS), np.iinfo(np.uint64).max, np.uint64)
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    sign_64(hashes, bounds, factors, offsets, found)
+    return found, counts > 0
+
+
 def _band_keys(texts: Sequence[str]) -> np.ndarray:
     """(BANDS, N) keys; 0 for a document of fewer than WORDS words, which joins nothing."""
-    hashes, bounds = [], [0]
+    documents: list[list[bytes]] = []
     if texts:
         table = peer_table(TextBatch.of(list(texts)))
         data = table.data.tobytes()
         words = [data[a:b] for a, b in zip(table.starts, table.ends, strict=True)]
-        for first, last in zip(table.bounds[:-1], table.bounds[1:], strict=True):
-            for at in range(first, last - WORDS + 1):
-                hashes.append(xxhash.xxh64_intdigest(b" ".join(words[at : at + WORDS])))
-            bounds.append(len(hashes))
-    random = np.random.RandomState(SEED)
-    factors = random.randint(1, MERSENNE_61, dtype=np.uint64, size=BANDS * ROWS)
-    offsets = random.randint(0, MERSENNE_61, dtype=np.uint64, size=BANDS * ROWS)
-    signatures = np.full((len(texts), BANDS * ROWS), np.iinfo(np.uint64).max, np.uint64)
-    sign_64(np.array(hashes, np.uint64), np.array(bounds), factors, offsets, signatures)
+        documents = [words[a:b] for a, b in zip(table.bounds[:-1], table.bounds[1:], strict=True)]
+    found, has_grams = signatures(documents)
     keys = np.empty((BANDS, len(texts)), np.uint64)
-    band_keys(signatures, BANDS, keys)
-    keys[:, np.diff(bounds) == 0] = 0
+    band_keys(found, BANDS, keys)
+    keys[:, ~has_grams] = 0
     return keys
 
 

@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,18 @@ from pathlib import Path
 
 from pipeline.store.errors import DataError
 
+# A process inherits the peak memory of the one that starts it, so a small one starts it.
+_STARTER = """
+import os, sys, time
+start = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+seconds = time.perf_counter() - start
+with open(sys.argv[1], "w") as file:
+    file.write(f"{seconds} {usage.ru_utime + usage.ru_stime} {usage.ru_maxrss}")
+code = os.waitstatus_to_exitcode(status)
+sys.exit(code if code >= 0 else 128 - code)
+"""
 TAIL = 15  # lines of a failed command's output that are shown
 
 
@@ -37,20 +50,20 @@ def measure(
 
     Raises DataError with the end of the output when it fails.
     """
-    with log.open("wb") as output, pinned(cores):
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [str(part) for part in command], stdout=output, stderr=subprocess.STDOUT,
-            env={**os.environ, **environment}, cwd=directory,
+    with tempfile.TemporaryDirectory() as scratch, log.open("wb") as output, pinned(cores):
+        told = Path(scratch, "spent")
+        starter = [sys.executable, "-I", "-S", "-c", _STARTER, str(told)]
+        process = subprocess.run(
+            [*starter, *map(str, command)], stdout=output, stderr=subprocess.STDOUT,
+            env={**os.environ, **environment}, cwd=directory, check=False,
         )  # fmt: skip
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+        spent = told.read_text() if told.exists() else ""
     if process.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
         shown = "\n  ".join(lines)
         raise DataError(f"{command[0]} ended with status {process.returncode}:\n  {shown}")
-    return Spent(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    seconds, cpu_seconds, peak_kilobytes = map(float, spent.split())
+    return Spent(seconds, cpu_seconds, int(peak_kilobytes) * 1024)
 
 
 @contextmanager

@@ -49,10 +49,12 @@ class Lid176:
     word_bytes: npt.NDArray[np.uint8]
     bucket_rows: npt.NDArray[np.uint16]
     """(buckets,) row of an n-gram's bucket in `table`; 0 where pruning took it."""
+    bucket_bits: npt.NDArray[np.uint8]
+    """(buckets / 8,) one bit per bucket, the lowest first: whether pruning left it."""
     min_n: int
     max_n: int
     nodes: F32
-    """(L - 1, D) weights of the tree's inner nodes."""
+    """(D, L - 1) weights of the tree's inner nodes."""
     children: I32
     """(L - 1, 2) left and right: below L a label, from L on an inner node."""
 
@@ -113,9 +115,10 @@ def parse(data: bytes) -> Lid176:
         word_bounds=np.cumsum([0, *map(len, words)], dtype=np.int32),
         word_bytes=np.frombuffer(b"".join(words), np.uint8),
         bucket_rows=bucket_rows,
+        bucket_bits=np.packbits(bucket_rows > 0, bitorder="little"),
         min_n=args["minn"],
         max_n=args["maxn"],
-        nodes=output[: len(labels) - 1].copy(),
+        nodes=np.ascontiguousarray(output[: len(labels) - 1].T),
         children=_tree(counts),
     )
 

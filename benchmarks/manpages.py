@@ -30,6 +30,7 @@ MARGIN = 10  # columns that mandoc may leave empty at the right
 INDENT = 7  # mandoc's columns before the text of a section
 NOTICE_SHARE = 0.02  # a paragraph on more of a package's pages is a notice; a guess, looked at
 NOTICE_CHARS = 12  # headings and words such as "none" are shorter
+_DRAWN = re.compile(r"[_─━=*-]{20,}")  # a rule across the page, here as long as WIDTH
 _OVERSTRIKE = re.compile(".\b")
 # The renderer joins source lines by a space, which between two of these has no place.
 _WIDE = "[\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
@@ -91,7 +92,7 @@ def render(source: bytes, mandoc: str = "mandoc") -> str:
     kept = [line[min(INDENT, len(line) - len(line.lstrip(" "))) :].rstrip() for line in lines]
     if not any(kept):
         return ""
-    joined = _JOINT.sub("", "\n".join(kept))
+    joined = _JOINT.sub("", _DRAWN.sub("", "\n".join(kept)))
     return re.sub(r"\n{3,}", "\n\n", joined).strip("\n") + "\n"
 
 

@@ -37,6 +37,8 @@ def cleaned(*texts: str, **settings: object) -> list[str]:
         ("电话010-65529988", "电话<PHONE_NUMBER>"),
         ("Tel.: 020 7946 0958", "Tel.: <PHONE_NUMBER>"),
         ("03-3581-4321", "<PHONE_NUMBER>"),
+        ("011-123-4567, 0267-12-3456, 01 42 68 53 00 ou", "<PHONE_NUMBER>, <PHONE_NUMBER>, "
+         "<PHONE_NUMBER> ou"),
         ("电话：（010）6552－9988。", "电话：<PHONE_NUMBER>。"),
         ("中（010）65529988中", "中<PHONE_NUMBER>中"),
         ("+33\u00a01\u00a042\u00a068\u00a053\u00a000", "<PHONE_NUMBER>"),
@@ -94,6 +96,8 @@ def test_personal_data_gives_way_to_its_placeholder(text, expected):
         "4111 1111 1111 1112, 1234567890123456, 0000000000000000",
         "110105194912310021, 110105199902300022",
         "01 02 03 04 05 06, +1 2345, 1 + 23456789",
+        "<Buffer 04 03 02 01 08 07 06>, <a0 8b 01 00 00 00 50 32>, 03-10-2022, 02.07.2022",
+        "total 17179869184 bytes, 15032385536 free, 0.1234567, 1.23456789e10, 1996-2022",
         "+3.14159265358979, x+12345678901",
         "+1 111 111 1111, 911-555-1234",
         "sk-learn, sk-image, ghp_short, AKIA, eyJ, python-something-longer-than-this",

@@ -67,7 +67,7 @@ def number_spans(text: Text, kinds: frozenset[str]) -> Iterator[Found]:
     for start, end, size, lower, upper in digit_rows(text).tolist():
         # What stands around a number decides too, but never the text of another document.
         begin = max(lower, start - CONTEXT_BYTES)
-        before, digits, after = data[begin:start], data[start:end], data[end : min(end + 2, upper)]
+        before, digits, after = data[begin:start], data[start:end], data[end : min(end + 4, upper)]
         window = _Window(bytes(before), bytes(digits), bytes(after))
         found = _of_stretch(window.text, window.start, size, kinds) if size > 8 else ()
         for kind, first, last in found:

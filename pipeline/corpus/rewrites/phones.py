@@ -53,10 +53,10 @@ _NATIONAL = re.compile(
     # China, landline: area 010, 02x or 03xx to 09xx, subscriber of 7 or 8; service numbers 400, 800
     rb"|(?:\(0(?:10|2\d|[3-9]\d\d)\) ?|0(?:10|2\d|[3-9]\d\d)-)[2-8]\d{2,3}[ -]?\d{4}(?:-\d{1,6})?"
     rb"|[48]00-(?:\d{3}-\d{4}|\d{4}-\d{3})"
-    # Japan, Korea, Taiwan: 0x-xxxx-xxxx and its like
-    rb"|0[1-9]\d{0,3}-\d{1,4}-\d{4}|09\d\d-\d{3}-\d{3}"
-    # France: five pairs
-    rb"|0[1-9](?:([ .])\d\d)(?:\3\d\d){3}"
+    # Japan, Korea, Taiwan: 0x-xxxx-xxxx and its like; 03-10-2022 is too short
+    rb"|0[1-9]\d?-\d{3,4}-\d{4}|0[1-9]\d\d-\d{2,3}-\d{4}|0[1-9]\d{3}-\d-\d{4}|09\d\d-\d{3}-\d{3}"
+    # France: five pairs, no more of them (a dump of bytes) on either side
+    rb"|(?<!\d[ .])0[1-9](?:([ .])\d\d)(?:\3\d\d){3}(?![ .][0-9a-fA-F]{2}(?!\w))"
     # United Kingdom: the usual groupings (Ofcom)
     rb"|0(?:2\d \d{4} \d{4}|1\d1 \d{3} \d{4}|11\d \d{3} \d{4}|1\d{3} \d{6}|7\d{3} (?:\d{6}|"
     rb"\d{3} \d{3})|800 \d{3} \d{4})"
@@ -195,8 +195,10 @@ def _end_of_number(window: bytes, start: int, end: int, *, fewest: int, most: in
 
 
 def _is_plausible(number: bytes) -> bool:
-    """No run of seven equal digits, no row of consecutive pairs (01 02 03 04 05)."""
+    """No run of seven equal digits, no row of consecutive pairs (01 02 03 04 05), no megabytes."""
     groups = [int(group) for group in _GROUPS.findall(number)]
     steps = {after - before for before, after in zip(groups, groups[1:], strict=False)}
     counting = len(groups) >= 4 and len(steps) == 1
+    if len(groups) == 1 and groups[0] % (1 << 20) == 0:  # 17179869184 bytes of memory
+        return False
     return not counting and not _SAME.search(b"".join(_GROUPS.findall(number)))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.stages.clean_corpus import CleanConfig
 from pipeline.stages.evaluate import EvaluateConfig
@@ -42,6 +42,18 @@ class RuntimeConfig(BaseModel):
     workers: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = Field(
         "auto", title="Worker processes", description="for reading, cleaning and tokenizing"
     )
+    executor: Literal["local", "dask"] = Field(
+        "local",
+        title="Executor",
+        description="who runs the workers: this machine, or a Dask cluster that sees the root at "
+        "the same path (needs the package distributed)",
+    )
+    dask_scheduler: str | None = Field(
+        None,
+        pattern=r"^(tcp|tls|ws|wss)://",
+        title="Dask scheduler",
+        description="address of a running cluster; absent: a cluster of local processes",
+    )
     compile: bool = Field(False, title="torch.compile", description="pays off in long runs only")
     threads: int | None = Field(None, ge=1, le=1024, title="Threads of torch")
     log_every_seconds: float = Field(1.0, ge=0.0, le=3600)
@@ -59,6 +71,12 @@ class RuntimeConfig(BaseModel):
         description="`mill plan` then shows money",
     )
 
+    @model_validator(mode="after")
+    def _scheduler_needs_dask(self) -> "RuntimeConfig":
+        if self.dask_scheduler is not None and self.executor != "dask":
+            raise ValueError("dask_scheduler is set, but executor is local; set executor: dask")
+        return self
+
     def build(
         self, *, device: str, journal: Journal, progress: Progress, may_build: bool
     ) -> Runtime:
@@ -67,6 +85,8 @@ class RuntimeConfig(BaseModel):
         return Runtime(
             device=device,
             workers=workers,
+            executor_kind=self.executor,
+            dask_scheduler=self.dask_scheduler,
             compile=self.compile,
             log_every_seconds=self.log_every_seconds,
             checkpoint_every_seconds=self.checkpoint_every_seconds,

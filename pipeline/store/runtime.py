@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from pipeline.store.dask_cluster import dask_executor
 from pipeline.store.executor import process_pool
 
 
@@ -60,6 +61,9 @@ class Runtime:
     lock_wait_seconds: float = 3600.0
     may_build: bool = True
     """False: reuse what is there, raise NotBuilt for anything else (`--only`, `mill plan`)."""
+    executor_kind: Literal["local", "dask"] = "local"
+    dask_scheduler: str | None = None
+    """Address of a running cluster; None: one of local processes, for `executor_kind="dask"`."""
     threads: int | None = None
     """Torch intra-op threads; None leaves torch's default."""
     journal: Journal = field(default_factory=Silent)
@@ -67,7 +71,14 @@ class Runtime:
 
     @contextmanager
     def executor(self) -> Iterator[Executor]:
-        """A `concurrent.futures.Executor` of `workers` light processes (inline when 1 or less)."""
+        """A `concurrent.futures.Executor` of `workers` light processes (inline when 1 or less).
+
+        With `executor_kind="dask"` the workers of a Dask cluster.
+        """
+        if self.executor_kind == "dask":
+            with dask_executor(self.dask_scheduler, workers=self.workers) as pool:
+                yield pool
+            return
         with process_pool(self.workers) as pool:
             yield pool
 

@@ -57,6 +57,19 @@ class Spill:
             with self._paths[number].open("ab") as file:
                 records.tofile(file)
 
+    def look(self, partition: int) -> Any:
+        """The records of a partition; they stay."""
+        path = self._paths[partition]
+        return np.fromfile(path, self.dtype) if path.exists() else np.zeros(0, self.dtype)
+
+    def sort(self, *names: str) -> None:
+        """Put the records of each partition in order of some fields, the first one first."""
+        for path in self._paths:
+            if path.exists():
+                records = np.fromfile(path, self.dtype)
+                order = np.lexsort([records[name] for name in reversed(names)])
+                records[order].tofile(path)
+
     def read_ascending(self, partition: int) -> Iterator[U64]:
         """The distinct values of a partition of plain 64-bit numbers, some millions at a time."""
         path = self._paths[partition]

@@ -36,7 +36,8 @@ def cleaned(*texts: str, **settings: object) -> list[str]:
         ("+86 138 1234 5678", "<PHONE_NUMBER>"),
         ("电话010-65529988", "电话<PHONE_NUMBER>"),
         ("Tel.: 020 7946 0958", "Tel.: <PHONE_NUMBER>"),
-        ("03-3581-4321", "<PHONE_NUMBER>"),
+        ("03-3581-4321, 0912 345 678", "<PHONE_NUMBER>, <PHONE_NUMBER>"),
+        ("+298 21 12 34, Tel: +6837012", "<PHONE_NUMBER>, Tel: <PHONE_NUMBER>"),
         ("011-123-4567, 0267-12-3456, 01 42 68 53 00 ou", "<PHONE_NUMBER>, <PHONE_NUMBER>, "
          "<PHONE_NUMBER> ou"),
         ("电话：（010）6552－9988。", "电话：<PHONE_NUMBER>。"),

@@ -35,6 +35,9 @@ _NATIONAL_DIGITS = {
     61: (9, 9), 62: (8, 12), 63: (8, 10), 64: (8, 10), 65: (8, 8), 66: (8, 9), 81: (9, 10),
     82: (8, 10), 84: (9, 10), 86: (10, 11), 90: (10, 10), 91: (10, 10), 92: (9, 10), 98: (10, 10),
     852: (8, 8), 853: (8, 8), 886: (8, 9), 971: (8, 9), 972: (8, 9), 353: (7, 9), 351: (9, 9),
+    247: (5, 6), 298: (6, 6), 299: (6, 6), 376: (6, 9), 500: (5, 5), 508: (6, 9), 597: (6, 7),
+    672: (6, 6), 676: (5, 7), 677: (5, 7), 678: (5, 7), 681: (6, 6), 682: (5, 5), 683: (5, 7),
+    685: (5, 7), 686: (5, 8), 687: (6, 6), 688: (5, 7), 689: (6, 8), 690: (5, 7),
 }  # fmt: skip
 _OTHER_DIGITS = (7, 12)
 
@@ -54,9 +57,10 @@ _NATIONAL = re.compile(
     rb"|(?:\(0(?:10|2\d|[3-9]\d\d)\) ?|0(?:10|2\d|[3-9]\d\d)-)[2-8]\d{2,3}[ -]?\d{4}(?:-\d{1,6})?"
     rb"|[48]00-(?:\d{3}-\d{4}|\d{4}-\d{3})"
     # Japan, Korea, Taiwan: 0x-xxxx-xxxx and its like; 03-10-2022 is too short
-    rb"|0[1-9]\d?-\d{3,4}-\d{4}|0[1-9]\d\d-\d{2,3}-\d{4}|0[1-9]\d{3}-\d-\d{4}|09\d\d-\d{3}-\d{3}"
+    rb"|0[1-9]\d?-\d{3,4}-\d{4}|0[1-9]\d\d-\d{2,3}-\d{4}|0[1-9]\d{3}-\d-\d{4}"
+    rb"|09\d\d([ -])\d{3}\3\d{3}"
     # France: five pairs, no more of them (a dump of bytes) on either side
-    rb"|(?<!\d[ .])0[1-9](?:([ .])\d\d)(?:\3\d\d){3}(?![ .][0-9a-fA-F]{2}(?!\w))"
+    rb"|(?<!\d[ .])0[1-9](?:([ .])\d\d)(?:\4\d\d){3}(?![ .][0-9a-fA-F]{2}(?!\w))"
     # United Kingdom: the usual groupings (Ofcom)
     rb"|0(?:2\d \d{4} \d{4}|1\d1 \d{3} \d{4}|11\d \d{3} \d{4}|1\d{3} \d{6}|7\d{3} (?:\d{6}|"
     rb"\d{3} \d{3})|800 \d{3} \d{4})"
@@ -96,16 +100,15 @@ _CONTEXT = re.compile(rb"(?<![a-z])(?:" + rb"|".join(map(re.escape, _WORDS)) + r
 def phone_spans(window: bytes, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
     """Phone numbers in `window[start:end]`, `size` digits and separators; around it is context."""
     plus = _plus_before(window, start)
-    if plus is not None:
-        stop = _international_end(window, start, end)
-        if stop is not None:
-            yield plus, stop
-            start = stop
-    elif _has_context(window, start):
+    international = _international_end(window, start, end) if plus is not None else None
+    if plus is not None and international is not None:
+        yield plus, international
+        start = international
+    elif _has_context(window, start if plus is None else plus):
         stop = _end_of_number(window, start, end, fewest=7, most=MAX_DIGITS)
         if stop is not None and _is_plausible(window[start:stop]):
             is_open = window[start - 1 : start] == b"(" and b")" in window[start:stop]
-            yield start - is_open, stop
+            yield start - is_open if plus is None else plus, stop
             start = stop
     if size < MIN_DIGITS:
         return

@@ -19,7 +19,16 @@ from tests.docs.pages import (
     tree_files,
 )
 
-PAGES = ("tour", "concepts", "development", "formats", "decisions", "sources", "fine-tuning", "README.zh-CN")
+PAGES = (
+    "tour",
+    "concepts",
+    "development",
+    "formats",
+    "decisions",
+    "sources",
+    "fine-tuning",
+    "README.zh-CN",
+)
 SOURCES = get_args(get_args(AnySource)[0])
 
 

@@ -20,7 +20,7 @@ from pipeline.corpus.kernels.classes import (
     TABLE_SIZE,
     UPPER,
 )
-from pipeline.corpus.kernels.compiled import Array, inlined, leaf
+from pipeline.corpus.kernels.compiled import Array, inner
 
 _DOT, _PLUS, _ELLIPSIS, _AT, _COLON, _SLASH = map(ord, ".+…@:/")
 _UNDERSCORE, _HYPHEN, _DEGREE, _DOLLAR = map(ord, "_-°$")
@@ -38,13 +38,13 @@ _UNIT_CODES = np.array(
 )
 
 
-@inlined
+@inner
 def class_of(code: int, classes: Array) -> Any:
     """Class bits of a code point; none beyond the table."""
     return classes[code] if code < TABLE_SIZE else np.uint32(0)
 
 
-@leaf
+@inner
 def find_prefix(codes: Array, lo: int, hi: int, classes: Array) -> int:
     """How many characters split off at the front."""
     code = codes[lo]
@@ -65,7 +65,7 @@ def find_prefix(codes: Array, lo: int, hi: int, classes: Array) -> int:
     return 0
 
 
-@leaf
+@inner
 def find_suffix(codes: Array, lo: int, hi: int, classes: Array) -> int:
     """How many characters split off at the end; the longest rule wins."""
     if lo >= hi:
@@ -87,7 +87,7 @@ def find_suffix(codes: Array, lo: int, hi: int, classes: Array) -> int:
     return 0
 
 
-@leaf
+@inner
 def _final_dots(codes: Array, lo: int, hi: int, classes: Array) -> int:
     count = 1
     while hi - 1 - count >= lo and codes[hi - 1 - count] == _DOT:
@@ -107,7 +107,7 @@ def _final_dots(codes: Array, lo: int, hi: int, classes: Array) -> int:
     return 1 if codes[hi - 3] == _DEGREE and (before | 32) in (99, 102, 107) else 0
 
 
-@leaf
+@inner
 def _final_unit(codes: Array, lo: int, hi: int) -> int:
     """Length of a unit of measurement that follows a digit at the end."""
     size = 0
@@ -131,7 +131,7 @@ def _final_unit(codes: Array, lo: int, hi: int) -> int:
     return 0
 
 
-@leaf
+@inner
 def find_infix(codes: Array, lo: int, at: int, hi: int, classes: Array) -> int:
     """How many characters of an infix begin at codes[at]."""
     code = codes[at]
@@ -163,7 +163,7 @@ def find_infix(codes: Array, lo: int, at: int, hi: int, classes: Array) -> int:
     return 0
 
 
-@leaf
+@inner
 def _long_hyphen(codes: Array, at: int, hi: int, classes: Array) -> int:
     """Two or three hyphens, or two dashes, before a letter."""
     code = codes[at]
@@ -177,7 +177,7 @@ def _long_hyphen(codes: Array, at: int, hi: int, classes: Array) -> int:
     return size if class_of(codes[at + size], classes) & ALPHA else 0
 
 
-@leaf
+@inner
 def is_url(codes: Array, lo: int, hi: int, classes: Array) -> bool:
     """Whether the chunk is [scheme://][user@]host.name[:port][/path]."""
     dots = False
@@ -205,17 +205,17 @@ def is_url(codes: Array, lo: int, hi: int, classes: Array) -> bool:
     return False
 
 
-@leaf
+@inner
 def _is_host(code: int) -> bool:
     return _is_name(code) or code == _DOT or code == _HYPHEN or code == _UNDERSCORE
 
 
-@leaf
+@inner
 def _is_name(code: int) -> bool:
     return 48 <= code <= 57 or 65 <= code <= 90 or 97 <= code <= 122 or 0xA1 <= code <= 0xFFFF
 
 
-@leaf
+@inner
 def _is_address(codes: Array, start: int, hi: int, classes: Array) -> bool:
     """Labels with dots between, the last in lower case, then nothing, a port or a path."""
     end, label, labels = start, start, 0

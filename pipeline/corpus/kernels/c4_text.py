@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.kernels.classes import DECIMAL, SPACE, TABLE_SIZE, char_classes
-from pipeline.corpus.kernels.compiled import Array, leaf
+from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.lines import line_break, strip_limits
 from pipeline.corpus.kernels.phrases import (
     CURLY_BRACKET,
@@ -162,7 +162,7 @@ def _rewrite(
         new_offsets[row + 1], bounds[row + 1] = end, lines
 
 
-@leaf
+@inner
 def _scan_line(data: Array, at: int, hi: int, classes: Array) -> tuple[int, int, bool, int, int]:
     """(words, characters of the longest, has a [, where the line ends, bytes of its boundary)."""
     words, longest, size = 0, 0, 0
@@ -191,7 +191,7 @@ def _scan_line(data: Array, at: int, hi: int, classes: Array) -> tuple[int, int,
     return words, max(longest, size), brackets, at, 0
 
 
-@leaf
+@inner
 def _copy_without_citations(
     data: Array, first: int, last: int, classes: Array, out: Array, end: int
 ) -> tuple[int, int]:
@@ -210,7 +210,7 @@ def _copy_without_citations(
     return end, removed
 
 
-@leaf
+@inner
 def _citation(data: Array, at: int, hi: int, classes: Array) -> int:
     """Bytes of [12], [], [edit] or [citation needed] at data[at]; 0 for anything else."""
     place = at + 1
@@ -234,7 +234,7 @@ def _citation(data: Array, at: int, hi: int, classes: Array) -> int:
     return 0
 
 
-@leaf
+@inner
 def _judge_line(out: Array, start: int, end: int, is_short: bool, needs_mark: bool) -> int:
     """KEPT or the rule that drops the line out[start:end], in the peer's order."""
     if needs_mark and not _is_finished(out, start, end):
@@ -258,7 +258,7 @@ def _judge_line(out: Array, start: int, end: int, is_short: bool, needs_mark: bo
     return POLICIES if policy and not curly else KEPT
 
 
-@leaf
+@inner
 def _is_finished(out: Array, start: int, end: int) -> bool:
     """Ends in . ? ! " or ', but not in three dots."""
     if end == start:

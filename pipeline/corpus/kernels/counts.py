@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.kernels.compiled import Array, leaf
+from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.describe import (
     ALL_PUNCTUATION,
     HAS_ALPHA,
@@ -129,6 +129,6 @@ def _sentences(
         found[row] = count
 
 
-@leaf
+@inner
 def _is_wide(data: Array, lo: int, hi: int) -> bool:
     return hi - lo > 1 or (hi - lo == 1 and data[lo] != 32)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.kernels.compiled import Array, leaf
+from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.utf8 import readonly
 
 TOP_ORDERS = (2, 3, 4)
@@ -84,7 +84,7 @@ def _all_orders(
                 found[order - 2, row], left = _again(ends, order, places, slots, counts, left)
 
 
-@leaf
+@inner
 def _count(
     hashes: Array,
     first: int,
@@ -128,7 +128,7 @@ def _count(
     return kept
 
 
-@leaf
+@inner
 def _top(
     ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
 ) -> tuple[int, int]:
@@ -148,7 +148,7 @@ def _top(
     return covered, kept
 
 
-@leaf
+@inner
 def _again(
     ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
 ) -> tuple[int, int]:
@@ -236,7 +236,7 @@ def _repeated_orders(
             previous = order
 
 
-@leaf
+@inner
 def _longest_top(
     ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
 ) -> tuple[int, int]:
@@ -254,7 +254,7 @@ def _longest_top(
     return best * longest, kept
 
 
-@leaf
+@inner
 def _covered(
     ends: Array, order: int, places: Array, slots: Array, counts: Array, left: int
 ) -> tuple[int, int]:
@@ -274,7 +274,7 @@ def _covered(
     return covered, kept
 
 
-@leaf
+@inner
 def _start(
     hashes: Array, chars: Array, first: int, count: int, ends: Array, grams: Array, places: Array
 ) -> int:

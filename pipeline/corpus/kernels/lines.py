@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.kernels.classes import SPACE, TABLE_SIZE, TERMINAL, char_classes
-from pipeline.corpus.kernels.compiled import Array, inlined, leaf
+from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.grams import table_slots
 from pipeline.corpus.kernels.utf8 import decode, readonly
 
@@ -62,14 +62,14 @@ def _most_lines(data: Array, offsets: Array, most: Array) -> None:
         most[0] = max(most[0], count)
 
 
-@inlined
+@inner
 def _piece_key(key: np.uint64, size: int) -> np.uint64:
     """A polynomial over the bytes of a piece, made fit for a table."""
     mixed = (key ^ np.uint64(size)) * _STEP
     return mixed ^ (mixed >> np.uint64(32))
 
 
-@inlined
+@inner
 def _is_new(key: np.uint64, stamp: int, keys: Array, stamps: Array) -> bool:
     """Whether the hash is met for the first time under this stamp; remembers it."""
     mask = len(keys) - 1
@@ -81,7 +81,7 @@ def _is_new(key: np.uint64, stamp: int, keys: Array, stamps: Array) -> bool:
     return fresh
 
 
-@leaf
+@inner
 def strip_limits(data: Array, lo: int, hi: int, classes: Array) -> tuple[int, int]:
     """(first, end) of data[lo:hi] without white space around it."""
     while lo < hi:
@@ -100,7 +100,7 @@ def strip_limits(data: Array, lo: int, hi: int, classes: Array) -> tuple[int, in
     return lo, hi
 
 
-@leaf
+@inner
 def _line(data: Array, at: int, hi: int) -> tuple[np.uint64, int, int]:
     r"""(key, characters, end) of the line at data[at], which ends before `\n` or at hi."""
     key, chars, end = np.uint64(0), 0, at
@@ -154,7 +154,7 @@ def _pieces(
         found[6, row] = total
 
 
-@leaf
+@inner
 def line_break(data: Array, at: int, hi: int) -> int:
     """Bytes of the line boundary at data[at] (`str.splitlines`); 0 where there is none."""
     byte = data[at]
@@ -206,7 +206,7 @@ def _shapes(data: Array, offsets: Array, classes: Array, found: Array) -> None:
         found[3, row], found[4, row], found[5, row] = hashes, dots, ellipses
 
 
-@leaf
+@inner
 def _ends_in_ellipsis(data: Array, lo: int, hi: int) -> bool:
     if hi - lo < 3:
         return False

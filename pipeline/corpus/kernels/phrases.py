@@ -6,7 +6,7 @@ Upper and lower case of ASCII letters are the same. Legend: N documents.
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.kernels.compiled import Array, leaf
+from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.utf8 import readonly
 
 LOREM_IPSUM, JAVASCRIPT, POLICY = 1, 2, 3
@@ -34,7 +34,7 @@ for (_, _phrase), _place in zip(_PHRASES, _ANCHORS, strict=True):
     IS_ANCHOR[[_phrase[_place], _phrase[_place] - 32]] = True
 
 
-@leaf
+@inner
 def phrase_around(data: Array, lo: int, at: int, hi: int) -> int:
     """LOREM_IPSUM, JAVASCRIPT or POLICY when data[at] is the anchor of such a phrase; else 0."""
     for row in range(len(_LENGTHS)):

@@ -32,7 +32,7 @@ from pipeline.corpus.kernels.classes import (
     TABLE_SIZE,
     char_classes,
 )
-from pipeline.corpus.kernels.compiled import Array, inlined, leaf
+from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.english import MAX_CHARS, SLOTS, exceptions
 from pipeline.corpus.kernels.utf8 import decode, readonly
 
@@ -87,7 +87,7 @@ def split_tokens(data: npt.NDArray[np.uint8], begins: I64, ends: I64) -> tuple[I
     return firsts[:count], lasts[:count], bounds
 
 
-@inlined
+@inner
 def find_entry(codes: Array, first: int, last: int, lengths: Array, keys: Array) -> int:
     """Slot of the exception that codes[first:last] is, or -1."""
     slot: Any = -1
@@ -98,7 +98,7 @@ def find_entry(codes: Array, first: int, last: int, lengths: Array, keys: Array)
     return slot
 
 
-@leaf
+@inner
 def _look_up(codes: Array, first: int, last: int, keys: Array) -> int:
     key = np.uint64(last - first)
     for k in range(first, last):
@@ -112,7 +112,7 @@ def _look_up(codes: Array, first: int, last: int, keys: Array) -> int:
     return -1
 
 
-@leaf
+@inner
 def _split_chunk(
     codes: Array,
     count: int,
@@ -176,7 +176,7 @@ def _split_chunk(
     return found
 
 
-@leaf
+@inner
 def _split_core(
     codes: Array,
     lo: int,
@@ -223,7 +223,7 @@ def _split_core(
     return found
 
 
-@leaf
+@inner
 def _emit_entry(lo: int, hi: int, cut: int, firsts: Array, lasts: Array, found: int) -> int:
     start: Any = lo
     for place in (np.int64(cut) & 15, np.int64(cut) >> 4):
@@ -235,7 +235,7 @@ def _emit_entry(lo: int, hi: int, cut: int, firsts: Array, lasts: Array, found: 
     return found + 1
 
 
-@leaf
+@inner
 def _may_join(
     codes: Array,
     lengths: Array,
@@ -255,7 +255,7 @@ def _may_join(
     return False
 
 
-@leaf
+@inner
 def _join(
     codes: Array,
     lengths: Array,
@@ -305,7 +305,7 @@ def _join(
     return count
 
 
-@leaf
+@inner
 def _plain_word(data: Array, at: int, end: int, classes: Array, lengths: Array) -> int:
     """Bytes of the word of a chunk that is ASCII letters, with a mark after them, or digits.
 
@@ -337,7 +337,7 @@ def _plain_word(data: Array, at: int, end: int, classes: Array, lengths: Array) 
     return 0 if may_be_entry else size
 
 
-@leaf
+@inner
 def _read_chunk(
     data: Array, at: int, end: int, classes: Array, codes: Array, places: Array
 ) -> tuple[int, int, np.uint32]:
@@ -357,7 +357,7 @@ def _read_chunk(
     return size, at, kinds
 
 
-@leaf
+@inner
 def _after_char(data: Array, at: int, end: int, classes: Array) -> int:
     """Where the character at `at` ends with the marks that belong to it."""
     _, width = decode(data, at)

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.kernels.compiled import Array, inlined
+from pipeline.corpus.kernels.compiled import Array, inner
 
 
-@inlined
+@inner
 def decode(data: Array, at: int) -> Any:
     """(code point, bytes it takes) at data[at], which starts a character of valid UTF-8."""
     first = np.int64(data[at])

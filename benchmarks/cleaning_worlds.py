@@ -19,21 +19,26 @@ import orjson
 import pyarrow as pa
 
 from benchmarks.corpora import machine_texts
+from benchmarks.pages import pages_of, write_archive
 from pipeline.artifacts import CleanedCorpus, EvalSet
 from pipeline.corpus.cleaned import Document, iter_documents
-from pipeline.corpus.sources import AnySource, HtmlSource, JsonlSource
+from pipeline.corpus.sources import AnySource, JsonlSource, WarcSource
+from pipeline.corpus.sources.charset import decode_page
 from pipeline.stages.clean_corpus import CleanConfig, clean_corpus
 from pipeline.stages.freeze_eval_set import EVAL_SCHEMA
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import DataError
+from pipeline.store.files import replacing
 from pipeline.store.runtime import Runtime
 
 _NO_TEXT = re.compile(r"(?is)<(script|style|noscript|template|svg)\b.*?</\1\s*>|<!--.*?-->")
 _BREAKS = re.compile(r"(?i)</?(p|div|br|li|tr|h[1-6]|ul|ol|table|section|article|option)\b[^>]*>")
 _TAGS = re.compile(r"(?s)<[^>]*>")
-_CHARSET = re.compile(rb"(?i)charset\s*=\s*[\"']?\s*([a-z0-9_-]+)")
-_HEAD = 4_096  # bytes in which a page declares its charset
 
+WEB_RULES = [
+    {"kind": "rules", "preset": "generic", "routes": {"en": "fineweb", "zh": "fineweb2-zh"}},
+    {"kind": "personal_data"},
+]
 NO_DEDUP = {"exact": False, "near": False}
 MIN_HELD_OUT, MAX_HELD_OUT = 400, 20_000  # bytes of one document
 
@@ -88,31 +93,27 @@ def _in_hash_order(texts: Iterable[str], *, share: int) -> Iterator[str]:
 
 def pages_world(place: Path, pages: Path) -> World:
     """Web pages: everything between the tags, or the main text that the extractor finds."""
-    files = page_files(pages)
-    extracted = HtmlSource(name="pages", paths=(str(pages),), max_bad_fraction=0.5)
-    texts = ((path.name, stripped(path.read_bytes())) for path in files)
+    archive = packed(pages, place)
+    found = list(pages_of(pages))
+    texts = ((page.url, stripped(page.data)) for page in found)
     raw = _written(place / "stripped.jsonl", texts, "pages")
-    rules = [{"kind": "rules", "preset": "generic", "routes": {"en": "fineweb"}}]
-    arms = _arms(raw, extracted, rules, raw="tags stripped")
-    size = sum(path.stat().st_size for path in files)
-    return World("pages", arms, len(files), size)
+    extracted = WarcSource(name="pages", paths=(str(archive),), max_bad_fraction=0.5)
+    arms = _arms(raw, extracted, WEB_RULES, raw="tags stripped")
+    return World("pages", arms, len(found), sum(len(page.data) for page in found))
 
 
-def page_files(pages: Path) -> list[Path]:
-    """Every HTML file below a folder, in order; DataError if there is none."""
-    files = sorted(p for p in pages.rglob("*") if p.suffix in (".html", ".htm") and p.is_file())
-    if not files:
-        raise DataError(f"--data {pages} holds no .html file; give a folder of web pages")
-    return files
+def packed(pages: Path, place: Path) -> Path:
+    """The pages below a folder as one web archive in `place`."""
+    archive = place / "pages.warc.gz"
+    place.mkdir(parents=True, exist_ok=True)
+    with replacing(archive) as temporary, temporary.open("wb") as sink:
+        write_archive(pages_of(pages), sink)
+    return archive
 
 
 def stripped(page: bytes) -> str:
     """Everything between the tags of a page but scripts: what no one looked at."""
-    found = _CHARSET.search(page[:_HEAD])
-    try:
-        text = page.decode(found[1].decode("ascii") if found else "utf-8")
-    except (LookupError, UnicodeDecodeError):
-        text = page.decode("utf-8", "replace")
+    text = decode_page(page).text
     text = _BREAKS.sub("\n", _NO_TEXT.sub(" ", text))
     text = html.unescape(_TAGS.sub(" ", text))
     lines = (" ".join(line.split()) for line in text.split("\n"))
@@ -142,7 +143,7 @@ def _written(path: Path, texts: Iterable[tuple[str, str]], name: str) -> JsonlSo
 
 def hold_out(world: World, root: Path, runtime: Runtime, *, max_bytes: int) -> EvalSet:
     """Documents that the last arm keeps, by a hash of their id, up to `max_bytes`."""
-    nothing = _frozen(root, "none", [Document("none", "An empty set has nothing.", "none")])
+    nothing = frozen_nothing(root)
     kept = [
         document
         for document in iter_documents(cleaned(world.arms[-1], nothing, root, runtime))
@@ -158,6 +159,11 @@ def hold_out(world: World, root: Path, runtime: Runtime, *, max_bytes: int) -> E
     if not chosen:
         raise DataError(f"cleaning kept nothing of the {world.documents} documents to hold out")
     return _frozen(root, world.name, sorted(chosen, key=lambda document: document.doc_id))
+
+
+def frozen_nothing(root: Path) -> EvalSet:
+    """A held-out set of one sentence: the stage wants one, and nothing is to leave for it."""
+    return _frozen(root, "none", [Document("none", "An empty set has nothing.", "none")])
 
 
 def _frozen(root: Path, name: str, documents: Sequence[Document]) -> EvalSet:

@@ -41,7 +41,7 @@ def pretrain(
     """Train a language model on `shards`; ConfigError when they or the tokenizer do not fit."""
     vocabulary = Tokenizer.load(tokenizer.path)
     _check_shards(config, shards, vocabulary)
-    start = resolve_start(config, vocab_size=vocabulary.vocab_size, root=root)
+    start = resolve_start(config, vocabulary=vocabulary, root=root)
     settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
     if config.batching == CutWindows():
         del settings["batching"]  # so that runs from before there was a choice keep their identity

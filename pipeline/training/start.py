@@ -11,10 +11,12 @@ from model.architectures import AnyModel, LanguageModel, model_config_from_dict
 from model.checkpoint_io import load_tensors, load_weights
 from model.errors import WeightsError
 from model.huggingface import import_weights
-from pipeline.artifacts import Checkpoint
+from pipeline.artifacts import Checkpoint, TrainedTokenizer, parents_of
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import inside, sha256_file
 from pipeline.store.fingerprint import digest, plain
+from pipeline.tokens.nasty import nasty_strings
+from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.config import (
     AnyStart,
     FromCheckpoint,
@@ -37,8 +39,9 @@ class Start:
     inputs: tuple[str, ...]
 
 
-def resolve_start(config: PretrainConfig, *, vocab_size: int, root: Path) -> Start:
+def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) -> Start:
     """Find the weights of `config.start`; ConfigError when they do not fit config or tokenizer."""
+    vocab_size = vocabulary.vocab_size
     start = config.start
     if isinstance(start, Scratch):
         assert config.model is not None  # PretrainConfig has checked
@@ -50,6 +53,7 @@ def resolve_start(config: PretrainConfig, *, vocab_size: int, root: Path) -> Sta
             f"the weights of pretrain.start have a vocabulary of {found.model.vocab_size}, the "
             f"tokenizer has {vocab_size}; train with the weights' own tokenizer"
         )
+    _check_vocabulary(start, vocabulary, root)
     if config.context_length > found.model.context_length:
         raise ConfigError(
             f"pretrain.context_length={config.context_length} exceeds the "
@@ -58,6 +62,43 @@ def resolve_start(config: PretrainConfig, *, vocab_size: int, root: Path) -> Sta
     if config.model is not None:
         _check_same(config.model, found.model)
     return found
+
+
+def _check_vocabulary(start: AnyStart, vocabulary: Tokenizer, root: Path) -> None:
+    """The same number must mean the same text: sizes that agree say nothing about that."""
+    if isinstance(start, FromCheckpoint):
+        stage, _, name = start.ref.partition("@")
+        checkpoint = Checkpoint.open(inside(root, root / stage / name[:12]))
+        for parent in parents_of(checkpoint):
+            if isinstance(parent, TrainedTokenizer):
+                theirs = parent.facts.get("sha256")
+                if theirs is not None and theirs != vocabulary.sha256:
+                    raise ConfigError(
+                        f"{start.ref} was trained with the tokenizer {theirs[:12]}, this run's is "
+                        f"{vocabulary.sha256[:12]}; train with its own tokenizer, or from scratch"
+                    )
+    if isinstance(start, HuggingFace):
+        file = Path(start.path) / "tokenizer.json"
+        if file.is_file() and (text := _told_apart(file, vocabulary)) is not None:
+            raise ConfigError(
+                f"pretrain.start.path={start.path} has another tokenizer than this run: they cut "
+                f"{text[:40]!r} differently; import that one (mill tokenizer import), or train "
+                "from scratch"
+            )
+
+
+def _told_apart(file: Path, vocabulary: Tokenizer) -> str | None:
+    """The first of the hard strings that a `tokenizer.json` and our tokenizer cut differently."""
+    # Imported here: the training path runs where tokenizers is absent, and needs no such check.
+    from tokenizers import Tokenizer as Theirs
+
+    theirs = Theirs.from_file(str(file))
+    for text in (data.decode("utf-8") for data in nasty_strings()):
+        if "<|" in text:  # theirs takes special tokens from text, ours never does
+            continue
+        if theirs.encode(text, add_special_tokens=False).ids != vocabulary.encode(text):
+            return text
+    return None
 
 
 def _find(start: AnyStart, root: Path) -> Start:

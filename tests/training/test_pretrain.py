@@ -15,11 +15,13 @@ from pipeline.artifacts import Checkpoint
 from pipeline.stages.pretrain import pretrain
 from pipeline.store.errors import ConfigError, NotBuilt, TrainingError
 from pipeline.store.files import sha256_file
+from pipeline.tokens.huggingface import write_huggingface
+from pipeline.tokens.tokenizer import Tokenizer, with_our_specials
 from pipeline.training import loop
 from pipeline.training.config import FromCheckpoint, HuggingFace, Registered, Steps, Tokens
 from pipeline.training.records import read_records
 from pipeline.training.step import Stepper, StepResult
-from tests.training.worlds import CONFIG, MODEL, RUNTIME, make_shards, make_tokenizer
+from tests.training.worlds import CONFIG, MODEL, PATTERN, RUNTIME, make_shards, make_tokenizer
 
 
 def run(config, world, root, runtime=RUNTIME) -> Checkpoint:
@@ -178,6 +180,27 @@ def test_training_continues_from_a_hugging_face_directory_wherever_it_lies(tmp_p
         keys.append(made.fingerprint)
         assert curve(made, "train_loss")[0][1] < curve(first, "train_loss")[0][1] - 0.5
     assert keys[0] == keys[1]
+
+
+def shifted() -> Tokenizer:
+    """The same vocabulary size, other numbers: rank 0 is the byte 255."""
+    ranks = {bytes([255 - i]): i for i in range(256)}
+    return with_our_specials("shifted", PATTERN, ranks)
+
+
+def test_weights_of_another_tokenizer_of_the_same_size_are_refused(tmp_path, world):
+    first = run(CONFIG, world, tmp_path / "one")
+    theirs = tmp_path / "export"
+    theirs.mkdir()
+    config, weights = export_weights(load_model(first.path / "final"))
+    (theirs / "config.json").write_text(json.dumps(config))
+    save_file({k: w.contiguous() for k, w in weights.items()}, theirs / "model.safetensors")
+    start = replace(CONFIG, model=None, start=HuggingFace(str(theirs)), horizon=Steps(1))
+    write_huggingface(Tokenizer.load(world[0].path), theirs)
+    assert run(start, world, tmp_path / "one").facts["steps"] == 1
+    write_huggingface(shifted(), theirs)
+    with pytest.raises(ConfigError, match="has another tokenizer than this run"):
+        run(start, world, tmp_path / "two")
 
 
 @pytest.mark.parametrize(

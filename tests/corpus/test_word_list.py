@@ -68,9 +68,12 @@ def test_documents_do_not_share_a_match():
 
 
 def test_terms_that_cannot_match_are_an_error():
-    for term in ("", "  ", "x" * (MAX_TERM_BYTES + 1)):
-        with pytest.raises(DataError, match="bytes"):
+    for term in ("", "  ", "x" * (MAX_TERM_BYTES + 1), "\ud800"):
+        with pytest.raises(DataError, match="the term"):
             TermMatcher([[term]])
+        for step in (HarmfulWords, HarmfulLines):
+            with pytest.raises(ValidationError, match="the term"):
+                step(terms=("fine", term))
 
 
 def test_matching_takes_linear_time():

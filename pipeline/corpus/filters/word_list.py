@@ -17,6 +17,7 @@ from pipeline.corpus.filters.base import Codes, Filter, Measures
 from pipeline.corpus.filters.word_file import WordFile
 from pipeline.corpus.rewrites.spans import Text
 from pipeline.corpus.wordlists.matcher import TermMatcher
+from pipeline.store.errors import DataError
 
 
 def shipped_lists() -> tuple[WordFile, ...]:
@@ -63,8 +64,7 @@ class HarmfulWords(Filter):
 
     @model_validator(mode="after")
     def _has_words(self) -> "HarmfulWords":
-        if not self.lists and not self.terms:
-            raise ValueError("has neither lists nor terms; give one, or leave the step out")
+        check_words(self.lists, self.terms)
         return self
 
     def measure(self, batch: TextBatch) -> Measures:
@@ -80,6 +80,17 @@ class HarmfulWords(Filter):
         many = never if self.max_matches is None else matches > self.max_matches
         dense = never if self.max_share is None else share > self.max_share
         return self.first_failure([many, dense & (matches >= self.min_matches)])
+
+
+def check_words(lists: tuple[WordFile, ...], terms: tuple[str, ...]) -> None:
+    """ValueError unless there are words and each of them can be looked for."""
+    if not lists and not terms:
+        raise ValueError("has neither lists nor terms; give one, or leave the step out")
+    if all(file.path for file in lists):  # else the step only judges again, without words
+        try:
+            matcher_of(lists, terms)
+        except DataError as error:
+            raise ValueError(str(error)) from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.base import Measures, Rewrite, Rewritten
 from pipeline.corpus.filters.word_file import WordFile
-from pipeline.corpus.filters.word_list import matcher_of, shipped_lists
+from pipeline.corpus.filters.word_list import check_words, matcher_of, shipped_lists
 from pipeline.corpus.rewrites.spans import I64, Text, replace
 
 _NEWLINE = 10
@@ -34,8 +34,7 @@ class HarmfulLines(Rewrite):
 
     @model_validator(mode="after")
     def _has_words(self) -> "HarmfulLines":
-        if not self.lists and not self.terms:
-            raise ValueError("has neither lists nor terms; give one, or leave the step out")
+        check_words(self.lists, self.terms)
         return self
 
     def apply(self, batch: TextBatch) -> Rewritten:

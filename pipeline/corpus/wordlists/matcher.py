@@ -93,8 +93,12 @@ class TermMatcher:
 
 
 def _normal(term: str) -> str:
+    """The term as it is looked for; DataError where nothing could ever match it."""
     normal = " ".join(unicodedata.normalize("NFC", term).lower().split())
-    size = len(normal.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(normal.encode())
+    except UnicodeEncodeError as error:
+        raise DataError(f"the term {term[:40]!r} holds half a character; write it anew") from error
     if not 0 < size <= MAX_TERM_BYTES:
         raise DataError(
             f"the term {term[:40]!r} has {size} bytes; a term has 1 to {MAX_TERM_BYTES}"

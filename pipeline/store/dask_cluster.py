@@ -14,16 +14,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pipeline.store.errors import ConfigError
+from pipeline.store.errors import ArtifactError, ConfigError
 
 Result = TypeVar("Result")
 CONNECT_SECONDS = 30.0
 
 
 class DaskExecutor(Executor):
-    """Submits to a cluster; a job whose workers keep dying fails as one of a local pool does.
+    """Submits to a cluster, whose scheduler hands the jobs of a dead worker to the others.
 
-    The scheduler itself hands the jobs of a dead worker to the others, three times each.
+    A job that has cost four workers their lives fails with an ArtifactError.
     """
 
     def __init__(self, executor: Executor, killed: type[Exception]) -> None:
@@ -43,7 +43,12 @@ class DaskExecutor(Executor):
                 return
             error = done.exception()
             if isinstance(error, self._killed):
-                outcome.set_exception(BrokenProcessPool(str(error)))
+                outcome.set_exception(
+                    ArtifactError(
+                        f"Dask workers died again and again on one job ({error}); memory may be "
+                        "short: give them more, or lower their number on each machine"
+                    )
+                )
             elif error is not None:
                 outcome.set_exception(error)
             else:
@@ -82,16 +87,18 @@ def dask_executor(scheduler: str | None, *, workers: int) -> Iterator[Executor]:
             "with `dask scheduler` and workers with `dask worker --nthreads 1 ADDRESS`"
         ) from error
     with client:
-        _check_workers(scheduler, client.scheduler_info(n_workers=-1)["workers"])
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)  # those that died may come back
+        except TimeoutError as error:
+            raise ConfigError(
+                f"runtime.dask_scheduler={scheduler}: no worker is connected; start some with "
+                f"`dask worker --nthreads 1 {scheduler}`"
+            ) from error
+        _check_workers(client.scheduler_info(n_workers=-1)["workers"])
         yield DaskExecutor(client.get_executor(pure=False), distributed.KilledWorker)
 
 
-def _check_workers(scheduler: str, known: dict[str, Any]) -> None:
-    if not known:
-        raise ConfigError(
-            f"runtime.dask_scheduler={scheduler}: no worker is connected; start some with "
-            f"`dask worker --nthreads 1 {scheduler}`"
-        )
+def _check_workers(known: dict[str, Any]) -> None:
     # Reading and cleaning set limits per process, such as the longest field of a CSV file.
     shared = sorted(name for name, facts in known.items() if facts.get("nthreads", 1) > 1)
     if shared:

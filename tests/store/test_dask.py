@@ -13,7 +13,7 @@ from pipeline.config import RuntimeConfig
 from pipeline.corpus.reading import RawPart, read_sources
 from pipeline.corpus.sources.jsonl import JsonlSource
 from pipeline.store.dask_cluster import dask_executor
-from pipeline.store.errors import ConfigError
+from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.executor import run_jobs
 from pipeline.store.files import file_lock
 from pipeline.store.manifest import is_finished
@@ -111,6 +111,8 @@ def test_errors_of_jobs_arrive_unchanged(cluster: object) -> None:
     assert run_jobs(runtime, fail_or_die, ["a", "b"]) == ["a", "b"]
     with pytest.raises(ConfigError, match="the job's own error"):
         run_jobs(runtime, fail_or_die, ["a", "raise"])
+    with pytest.raises(ArtifactError, match="died again and again on one job"):
+        run_jobs(runtime, fail_or_die, ["die"])
 
 
 @pytest.mark.slow

@@ -47,6 +47,16 @@ def test_language_filter_measures_do_not_know_the_thresholds() -> None:
     assert np.array_equal(measured["traditional"], again["traditional"], equal_nan=True)
 
 
+def test_language_filter_what_was_not_measured_passes() -> None:
+    measures = {
+        "code": np.array([None, "fr"], object),
+        "score": np.array([np.nan, 0.9], np.float32),
+        "traditional": np.array([np.nan, np.nan], np.float32),
+    }
+    step = LanguageFilter(keep=("en",), min_score=0.5, max_traditional=0.5)
+    assert step.judge(measures).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("code", ["Chinese", "", "z", "中文"])
 def test_language_filter_what_is_no_code_is_refused(code: str) -> None:
     with pytest.raises(ValidationError, match="ISO 639"):

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.corpus.document import TextBatch
+from pipeline.corpus.languages import lid176
 from pipeline.corpus.languages.lid176 import FILE, PACKAGE, load_lid176, parse
 from pipeline.corpus.languages.probabilities import probabilities
-from pipeline.store.errors import DataError
+from pipeline.store.errors import ConfigError, DataError
 
 SENTENCES: dict[str, list[str]] = json.loads(
     (Path(__file__).parent / "sentences.json").read_text(encoding="utf-8")
@@ -66,3 +67,21 @@ def test_probabilities_do_not_depend_on_the_company() -> None:
 def test_parse_another_file_is_refused() -> None:
     with pytest.raises(DataError, match="not a fastText model"):
         parse(b"\x00" * 64)
+
+
+def test_load_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lid176, "PACKAGE", "no_package_of_this_name")
+    with pytest.raises(ConfigError, match="pip install"):
+        load_lid176.__wrapped__()
+
+
+def test_load_another_model_than_the_checked_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "changed_model" / "resources").mkdir(parents=True)
+    (tmp_path / "changed_model" / "__init__.py").touch()
+    (tmp_path / "changed_model" / FILE).write_bytes(b"another model")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lid176, "PACKAGE", "changed_model")
+    with pytest.raises(ConfigError, match="is not the lid.176.ftz"):
+        load_lid176.__wrapped__()

@@ -59,11 +59,12 @@ class LanguageFilter(Filter):
         }
 
     def judge(self, measures: Mapping[str, npt.NDArray[Any]]) -> Codes:
-        """Bounds are inclusive; NaN passes."""
+        """Bounds are inclusive; what was not measured, None or NaN, passes."""
         codes = np.asarray(measures["code"])
         other = np.zeros(len(codes), bool)
         if self.keep:
-            other = ~np.isin(codes.astype(str), self.keep)
+            passing = {*self.keep, None}
+            other = np.array([code not in passing for code in codes.tolist()], bool)
         score = np.asarray(measures["score"])
         return self.first_failure(
             [

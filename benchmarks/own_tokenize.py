@@ -1,6 +1,7 @@
 """Our tokenizing of a folder of JSON Lines, as one command: the side the peers are held against.
 
     python -m benchmarks.own_tokenize FOLDER OUT TOKENIZER [--engine tiktoken] [--workers 2]
+    python -m benchmarks.own_tokenize FOLDER OUT TOKENIZER --train      makes TOKENIZER and ends
 
 Lines are cut into slices of equal bytes; a worker parses a slice, encodes it with the engine of the
 stage `tokenize` (proved first, as there) and writes the same shard files.
@@ -10,19 +11,24 @@ import argparse
 import functools
 import json
 import multiprocessing
+import resource
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
 from pipeline.tokens.engines import Engine, EngineName, choose_engine, load_engine
+from pipeline.tokens.huggingface import write_huggingface
+from pipeline.tokens.patterns import PATTERNS
 from pipeline.tokens.shard_writer import TokenRow, write_shard
 from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.tokens.training import train_ranks
 
+TRAINING_BYTES = 10_000_000
 SLICE_BYTES = 8 << 20  # of JSON Lines, the shard size of the stage
 
 
@@ -46,38 +52,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("--engine", choices=("auto", "tiktoken"), default="auto")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--train", action="store_true")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     files = sorted(given.folder.glob("*.jsonl"))
-    engine: EngineName = "tiktoken"
-    if given.engine == "auto":
-        engine = choose_engine(
-            Tokenizer.load(given.tokenizer), given.tokenizer, _first_texts(files)
-        ).engine
-    slices = [
-        Slice(path, start, stop, given.out / f"train-{i:05d}.arrow", given.tokenizer, engine)
-        for i, (path, start, stop) in enumerate(_cut(files))
-    ]
+    if given.train:
+        train(files, given.tokenizer)
+        return 0
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(given.workers, mp_context=context) as pool:
-        counts = list(pool.map(encode, slices))
-    facts = {"engine": engine, "documents": sum(c[0] for c in counts)}
-    facts["tokens"] = sum(c[1] for c in counts) - 2 * int(facts["documents"])
+        for _ in range(given.workers):  # they start while the engine is chosen
+            pool.submit(_prepared, given.tokenizer, "tiktoken")
+        engine: EngineName = "tiktoken"
+        if given.engine == "auto":
+            tokenizer = Tokenizer.load(given.tokenizer)
+            engine = choose_engine(tokenizer, given.tokenizer, _texts(files)).engine
+        slices = [
+            Slice(path, start, stop, given.out / f"train-{i:05d}.arrow", given.tokenizer, engine)
+            for i, (path, start, stop) in enumerate(_cut(files))
+        ]
+        made = list(pool.map(encode, slices))
+    documents = sum(shard.documents for shard in made)
+    facts = {
+        "engine": engine,
+        "documents": documents,
+        "tokens": sum(shard.tokens for shard in made) - 2 * documents,  # without bos and eos
+        "peak_bytes": max(shard.peak_bytes for shard in made),
+    }
     (given.out / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     return 0
 
 
-def encode(job: Slice) -> tuple[int, int]:
-    """Write one shard; its documents and tokens."""
+class Shard(NamedTuple):
+    """What a worker has written, and the most memory it ever held."""
+
+    documents: int
+    tokens: int
+    peak_bytes: int
+
+
+def encode(job: Slice) -> Shard:
+    """Write one shard."""
     tokenizer, engine = _prepared(job.tokenizer, job.engine)
+    rows: list[TokenRow] = []
+    left = job.stop - job.start
     with job.path.open("rb") as file:
         file.seek(job.start)
-        lines = file.read(job.stop - job.start).splitlines()
-    rows = []
-    for line in lines:
-        row = orjson.loads(line)
-        rows.append(TokenRow(row["id"], job.path.name, engine.encode(row["text"].encode())))
-    return len(rows), write_shard(job.out, rows, tokenizer)
+        for line in file:
+            row = orjson.loads(line)
+            rows.append(TokenRow(row["id"], job.path.name, engine.encode(row["text"].encode())))
+            left -= len(line)
+            if left <= 0:
+                break
+    tokens = write_shard(job.out, rows, tokenizer)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Shard(len(rows), tokens, peak)
+
+
+def train(files: Sequence[Path], tokenizer: Path) -> None:
+    """A vocabulary of 16,384 with the cl100k pattern from the first TRAINING_BYTES."""
+    texts: list[str] = []
+    size = 0
+    for text in _texts(files):
+        texts.append(text.decode())
+        size += len(text)
+        if size > TRAINING_BYTES:
+            break
+    pattern = PATTERNS["cl100k"]
+    made = train_ranks(lambda: texts, vocab_size=16_384, pattern=pattern, min_pair_count=1)
+    made.tokenizer.save(tokenizer)
+    write_huggingface(made.tokenizer, tokenizer / "hf")
 
 
 @functools.cache
@@ -86,10 +130,10 @@ def _prepared(path: Path, name: EngineName) -> tuple[Tokenizer, Engine]:
     return tokenizer, load_engine(tokenizer, path, name).engine
 
 
-def _first_texts(files: Sequence[Path]) -> Iterator[bytes]:
+def _texts(files: Sequence[Path]) -> Iterator[bytes]:
     for path in files:
         with path.open("rb") as file:
-            for line in islice(file, 1000):
+            for line in file:
                 yield orjson.loads(line)["text"].encode()
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ def pieces(stream: Path) -> list[np.ndarray]:
 
 def mosaicml(stream: Path, folder: Path) -> Iterator[Batch]:
     """StreamingDataset over MDS rows with its default shuffle, torch's DataLoader."""
+    # Its image data sets want a torchvision built for this very torch; nothing here uses them.
+    sys.modules["streaming.vision"] = ModuleType("streaming.vision")
     from streaming import MDSWriter, StreamingDataset
     from torch.utils.data import DataLoader
 
@@ -117,11 +120,13 @@ def huggingface(stream: Path, folder: Path) -> Iterator[Batch]:
     from torch.utils.data import DataLoader
 
     if not (folder / "state.json").is_file():
-        rows = ({"tokens": row} for row in windows(stream))
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for row in windows(stream):
+                yield {"tokens": row}
+
         kind = datasets.Features({"tokens": datasets.Sequence(datasets.Value("uint16"), T + 1)})
-        made = datasets.Dataset.from_generator(
-            lambda: rows, features=kind, cache_dir=str(folder / "cache")
-        )
+        made = datasets.Dataset.from_generator(rows, features=kind, cache_dir=str(folder / "cache"))
         made.save_to_disk(str(folder))
     data = datasets.load_from_disk(str(folder)).with_format("numpy")
 

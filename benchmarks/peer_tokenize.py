@@ -13,6 +13,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,8 @@ def mds(folder: Path, out: Path, tokenizer: str) -> None:
 
 
 def _mds_file(job: tuple[Path, Path, str]) -> None:
+    # Its image data sets want a torchvision built for this very torch; nothing here uses them.
+    sys.modules["streaming.vision"] = ModuleType("streaming.vision")
     from streaming import MDSWriter
 
     path, target, tokenizer = job

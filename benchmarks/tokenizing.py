@@ -1,6 +1,6 @@
 """JSON Lines to token shards on disk, whole processes on two cores, beside six peers.
 
-    python -m benchmarks.tokenizing --data FILE.jsonl [--megabytes 60] [--rounds 3]
+    python -m benchmarks.tokenizing --data FILE.jsonl [--megabytes 90] [--rounds 3]
 
 One vocabulary (cl100k pattern, 16,384 ids) learnt from the input; every round runs all methods in
 turn. `python -m benchmarks.corpora FILE.jsonl` makes an input from what this machine holds.
@@ -29,9 +29,6 @@ from benchmarks.results_file import (
 )
 from benchmarks.shared_input import Input, grown, prepare
 from pipeline.store.errors import DataError, MillError
-from pipeline.tokens.huggingface import write_huggingface
-from pipeline.tokens.patterns import PATTERNS
-from pipeline.tokens.training import train_ranks
 
 CORES = 2
 OURS = {"tiktoken": ["--engine", "tiktoken"], "gigatoken": []}
@@ -51,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tokenizing", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="JSON Lines: `text`, `id`")
     parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER, help="cache of environments")
-    parser.add_argument("--megabytes", type=float, help="of text, at most (60)")
+    parser.add_argument("--megabytes", type=float, help="of text, at most (all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=(), choices=tuple(PEERS))
     parser.add_argument("--quick", action="store_true", help="print only, 6 MB, one round")
@@ -81,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(
     given: argparse.Namespace, folder: Path
 ) -> tuple[tuple[Row, ...], tuple[Claim, ...], Mapping[str, str]]:
-    megabytes = given.megabytes or (6.0 if given.quick else 60.0)
+    megabytes = given.megabytes or (6.0 if given.quick else 1e6)
     rounds = 1 if given.quick else given.rounds
     names = [name for name in PEERS if name not in given.without]
     pythons = {
@@ -90,8 +87,8 @@ def _measure(
     whole = prepare(given.data, folder / "input", max_bytes=int(megabytes * 1e6))
     print(f"{whole.documents} documents, {whole.num_bytes / 1e6:.1f} MB", flush=True)
     tokenizer = folder / "tokenizer"
-    _train(whole, tokenizer)
     bench = _Bench(whole, tokenizer, folder, pythons)
+    bench.train()
     spent: dict[str, list[Spent]] = {name: [] for name in (*OURS, *names)}
     for number in range(rounds):
         for name in spent:
@@ -100,7 +97,7 @@ def _measure(
     size = whole.num_bytes / 1e6
     speed = {name: tuple(size / s.seconds for s in taken) for name, taken in spent.items()}
     ten = _Bench(grown(whole, folder / "grown", factor=10), tokenizer, folder, pythons)
-    peaks = {n: (spent[n][0].peak_bytes, ten.run(n).peak_bytes) for n in OURS}
+    peaks = {n: (bench.peaks[n], ten.peak(n)) for n in OURS}
     rows = [
         Row(f"ours, {engine} ({PEERS[peer][0]})", "MB/s", speed[engine], "higher", PEERS[peer][0],
             speed[peer])
@@ -139,25 +136,6 @@ def _claims(
     return tuple(claims)
 
 
-def _train(whole: Input, tokenizer: Path) -> None:
-    def texts() -> list[str]:
-        lines = (line for p in sorted(whole.folder.iterdir()) for line in p.open("rb"))
-        found: list[str] = []
-        size = 0
-        for line in lines:
-            found.append(json.loads(line)["text"])
-            size += len(found[-1])
-            if size > 10_000_000:
-                break
-        return found
-
-    trained = train_ranks(
-        texts, vocab_size=16_384, pattern=PATTERNS["cl100k"], min_pair_count=1
-    ).tokenizer
-    trained.save(tokenizer)
-    write_huggingface(trained, tokenizer / "hf")
-
-
 class _Bench:
     """The methods over one input."""
 
@@ -166,6 +144,20 @@ class _Bench:
     ) -> None:
         self.whole, self.tokenizer, self.folder, self.pythons = whole, tokenizer, folder, pythons
         self.tokens: int | None = None
+        self.peaks: dict[str, int] = {}
+        """Of the largest process of ours, in its last run."""
+
+    def train(self) -> None:
+        """The vocabulary, in a process of its own: its memory is not that of the measured ones."""
+        command: list[str | Path] = [sys.executable, "-m", "benchmarks.own_tokenize"]
+        command += [self.whole.folder, self.folder / "out", self.tokenizer, "--train"]
+        log = self.folder / "train.log"
+        measure(command, cores=CORES, log=log, environment={}, directory=CHECKOUT)
+
+    def peak(self, name: str) -> int:
+        """Run a method of ours and say how much memory its largest process held."""
+        self.run(name)
+        return self.peaks[name]
 
     def run(self, name: str) -> Spent:
         """One method into an empty folder; DataError when its token count is not that of ours."""
@@ -179,17 +171,18 @@ class _Bench:
         else:
             script = CHECKOUT / "benchmarks" / "peer_tokenize.py"
             command = [self.pythons[name], script, name, *what]
-        quiet = {"HF_DATASETS_OFFLINE": "1", "HF_HOME": str(out / "hf"), "TQDM_DISABLE": "1"}
+        quiet = {"HF_DATASETS_OFFLINE": "1", "HF_HOME": str(out / "hf")}
         where = CHECKOUT if name in OURS else self.folder
         spent = measure(command, cores=CORES, log=log, environment=quiet, directory=where)
-        self._check(name, out, log)
+        self._check(name, out, log, spent)
         return spent
 
-    def _check(self, name: str, out: Path, log: Path) -> None:
+    def _check(self, name: str, out: Path, log: Path, spent: Spent) -> None:
         found: int | None = None
         if name in OURS:
             facts = json.loads((out / "facts.json").read_text())
             found = int(facts["tokens"])
+            self.peaks[name] = max(int(facts["peak_bytes"]), spent.peak_bytes)
             if facts["engine"] != name:
                 raise DataError(f"{name} was asked for, {facts['engine']} ran; install it")
         elif name in ("pool", "nanogpt"):

@@ -7,19 +7,19 @@ and the message names the largest one the data supports.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import rustbpe
 
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.compression import Measured
-from pipeline.tokens.merges import NUM_BYTES, Ranks, check_ranks, merge_of
+from pipeline.tokens.merges import NUM_BYTES, Ranks, check_ranks
 from pipeline.tokens.tokenizer import PIECE_CHARACTERS, SPECIALS, Tokenizer, with_our_specials
 
 _BUFFER_TEXTS = 1024
-FIRST_LOOK_BYTES = 4 << 20  # text counted before the first look whether all merges occur
+MEASURED_BYTES = 1 << 20  # of text, spread over the sample, that the compression is measured on
 
 
 class TrainedRanks(NamedTuple):
@@ -28,7 +28,7 @@ class TrainedRanks(NamedTuple):
     tokenizer: Tokenizer
     sample_bytes: int
     measured: Measured
-    """Over the first texts of the sample: as many as it took to see every merge often enough."""
+    """Over texts spread evenly over the sample."""
 
 
 def even_shares(bytes_by_source: Mapping[str, int], budget: int) -> dict[str, float]:
@@ -51,7 +51,7 @@ def train_ranks(
 ) -> TrainedRanks:
     """A tokenizer of exactly `vocab_size` ids, special tokens included, trained on `read()`.
 
-    `read` is called twice: to train and to look at the result. DataError without text; ConfigError
+    `read` is called again to look at the result. DataError without text; ConfigError
     when fewer than the wanted merges occur `min_pair_count` times, with what is possible.
     """
     check_vocab_size(vocab_size)
@@ -73,9 +73,10 @@ def train_ranks(
             "there is no text to train a tokenizer on; the corpus or the sample is empty"
         )
     tokenizer = with_our_specials("trained", pattern, ranks)
-    measured, supported = _look(read(), tokenizer, min_pair_count)
-    if supported < wanted - NUM_BYTES:
-        possible = NUM_BYTES + supported + len(SPECIALS)
+    measured = _measured(read(), tokenizer, stride=max(1, size // MEASURED_BYTES))
+    supported = _supported(read, ranks, pattern, min_pair_count)
+    if supported < wanted:
+        possible = supported + len(SPECIALS)
         raise ConfigError(
             f"tokenizer.vocab_size={vocab_size} exceeds the {possible} that {size} bytes of text "
             f"support (merges seen at least min_pair_count={min_pair_count} times); set it to at "
@@ -101,44 +102,47 @@ def _pieces(texts: Iterable[str]) -> Iterator[str]:
             yield text[start : start + PIECE_CHARACTERS]
 
 
-def _look(texts: Iterable[str], tokenizer: Tokenizer, min_pair_count: int) -> tuple[Measured, int]:
-    """How the texts are compressed, and how many merges, from the first on, they support.
+def _measured(texts: Iterable[str], tokenizer: Tokenizer, *, stride: int) -> Measured:
+    """How every `stride`-th text is compressed: from all sources alike, about MEASURED_BYTES."""
+    measured = Measured()
+    for piece in islice(_pieces(texts), 0, None, stride):
+        measured.add(tokenizer, piece)
+    return measured
 
-    More text only adds occurrences, so reading ends where all merges occur often enough.
+
+def _supported(
+    read: Callable[[], Iterable[str]], ranks: Ranks, pattern: str, min_pair_count: int
+) -> int:
+    """How many ranks, bytes included, the texts support: up to the last frequent enough merge.
+
+    Training takes the most frequent pair each time, so merges only become rarer: where the last one
+    is frequent enough all are, and else the last that is found by halving.
     """
-    merges = _Merges(tokenizer.ranks)
-    counts = np.zeros(len(tokenizer.ranks), np.int64)
-    measured, next_look = Measured(), FIRST_LOOK_BYTES
+    tokens = sorted(ranks, key=ranks.__getitem__)
+
+    def frequent(count: int) -> bool:
+        first = {token: rank for rank, token in enumerate(tokens[:count])}
+        return _is_made(read(), with_our_specials("cut", pattern, first), min_pair_count)
+
+    if len(tokens) == NUM_BYTES or frequent(len(tokens)):
+        return len(tokens)
+    enough, too_many = NUM_BYTES, len(tokens)
+    while too_many - enough > 1:
+        middle = (enough + too_many) // 2
+        if frequent(middle):
+            enough = middle
+        else:
+            too_many = middle
+    return enough
+
+
+def _is_made(texts: Iterable[str], tokenizer: Tokenizer, min_count: int) -> bool:
+    """Whether encoding makes the last rank so often; only texts that hold its bytes are encoded."""
+    last = len(tokenizer.ranks) - 1
+    token, made = tokenizer.token_bytes(last), 0
     for piece in _pieces(texts):
-        ids = measured.add(tokenizer, piece)
-        counts += np.bincount(ids, minlength=len(counts))
-        if measured.bytes >= next_look:
-            supported = merges.supported(counts, min_pair_count)
-            if supported == len(tokenizer.ranks) - NUM_BYTES:
-                return measured, supported
-            next_look *= 2
-    return measured, merges.supported(counts, min_pair_count)
-
-
-class _Merges:
-    """Of which two tokens each one is made, found once."""
-
-    def __init__(self, ranks: Ranks) -> None:
-        self._tokens = sorted(ranks, key=ranks.__getitem__)
-        parts = [merge_of(t, ranks) if len(t) > 1 else None for t in self._tokens]
-        self._parts = [p and (ranks[p[0]], ranks[p[1]]) for p in parts]
-
-    def supported(self, counts: npt.NDArray[np.int64], min_pair_count: int) -> int:
-        """How many merges, from the first on, were made at least `min_pair_count` times.
-
-        Encoding makes token t wherever it ends up in the result and wherever a longer token was
-        made from it, so going from the last rank down, each token hands its count to its parts.
-        """
-        made: list[int] = counts.tolist()
-        for rank in range(len(made) - 1, -1, -1):
-            parts = self._parts[rank]
-            if parts is not None:
-                for part in parts:
-                    made[part] += made[rank]
-        merges = [n for n, token in zip(made, self._tokens, strict=True) if len(token) > 1]
-        return next((i for i, n in enumerate(merges) if n < min_pair_count), len(merges))
+        if token in piece.encode("utf-8", "surrogatepass"):
+            made += int(np.count_nonzero(tokenizer.encode_array(piece) == last))
+            if made >= min_count:
+                return True
+    return False

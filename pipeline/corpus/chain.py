@@ -65,6 +65,7 @@ def pass_through(steps: Sequence[Step], batch: TextBatch, *, identify: bool = Fa
         texts.append((rows, part))
     for step, label in zip(steps, labels, strict=True):
         _complete(step, label, columns, count)
+    columns = _ordered(columns, labels)
     whole = _joined(batch, texts)
     verdicts = judge_all(steps, columns, languages)
     return Passed(whole, columns, applied, languages, verdicts, dict(sorted(rewritten.items())))
@@ -118,6 +119,13 @@ def _complete(step: Step, label: str, columns: Columns, count: int) -> None:
     _, measures = _apply(step, label, TextBatch.of([]), Counter())
     for name, values in measures.items():
         columns[f"{label}.{name}"] = np.zeros(count, np.asarray(values).dtype)
+
+
+def _ordered(columns: Columns, labels: Sequence[str]) -> Columns:
+    """By the order of the steps: batches that begin in different languages have equal columns."""
+    place = {label: number for number, label in enumerate(labels)}
+    names = sorted(columns, key=lambda name: place[name.partition(".")[0]])
+    return {name: columns[name] for name in names}
 
 
 def _mask(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:

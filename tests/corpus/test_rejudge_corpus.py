@@ -131,3 +131,15 @@ def test_a_corpus_of_two_files_is_read_part_by_part(clean):
     assert len(list(MeasuredCorpus(corpus))) == 2
     found = compare(corpus, steps_of(corpus), [LengthFilter(min_words=0), AlphabetFilter()])
     assert found.kept.after.documents == len(DOCUMENTS)
+
+
+def test_batches_that_begin_in_different_languages_make_one_corpus(clean):
+    german = "Der Hund läuft durch den Wald und die Katze schläft auf dem alten Sofa im Haus. "
+    english = "The dog runs through the forest and the cat sleeps on the old sofa in the house. "
+    many = {f"{i}": (german if i < 1000 else english) + made_up(i, words=24) for i in range(1200)}
+    steps = ({"kind": "rules", "preset": "generic", "routes": {"en": "gopher"}},)
+    corpus = clean(many, steps=steps, dedup=NO_DEDUP)
+    assert corpus.facts["documents_read"] == 1200
+    table = next(measured_parts(corpus)).table
+    assert table.column("length.words").null_count == 200
+    assert table.column("gopher_quality.words").null_count == 1000

@@ -71,7 +71,7 @@ def train_filter_command(
     calibrate: CalibrateOption = None,
     byte_ngram: BytesOption = None,
     epochs: EpochsOption = 10,
-    learning_rate: RateOption = 2.0,
+    learning_rate: RateOption = 1.0,
     bits: BitsOption = 18,
     seed: SeedOption = 0,
 ) -> None:

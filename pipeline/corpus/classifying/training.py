@@ -46,7 +46,7 @@ class FilterConfig(BaseModel):
     )
     epochs: int = Field(10, ge=1, le=100, title="Epochs")
     learning_rate: float = Field(
-        2.0,  # see the table in docs/content.md
+        1.0,  # see the table in docs/content.md
         gt=0,
         le=100,
         title="Learning rate",

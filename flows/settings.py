@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from pipeline.config import RunConfig, validate
+from pipeline.corpus.sources.by_name import kind_of
 from pipeline.store.errors import ConfigError
 from pipeline.store.settings_file import read_settings
 
@@ -171,12 +172,7 @@ def resolve(preset: str, settings: Settings, config: dict[str, Any] | None = Non
 def source_for(path: str) -> dict[str, Any]:
     """The source settings that read `path`, by its extension."""
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(path).stem).strip(".-_")
-    common = {"name": name or "text", "paths": [path]}
-    if ".jsonl" in path:
-        return {"kind": "jsonl", **common}
-    if path.endswith(".parquet"):
-        return {"kind": "parquet", **common}
-    return {"kind": "text", **common}
+    return {"kind": kind_of(path), "name": name or "text", "paths": [path]}
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:

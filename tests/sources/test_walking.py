@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.corpus.sources.by_name import kind_of
 from pipeline.corpus.sources.jsonl import JsonlSource
 from pipeline.corpus.sources.parquet import ParquetSource
 from pipeline.corpus.sources.text import TextSource
@@ -126,3 +127,20 @@ def test_empty_files_are_counted(tmp_path: Path, read: Reader) -> None:
     (tmp_path / "in" / "y.jsonl").write_text('{"text": "t"}\n')
     result = read(JsonlSource(name="j", paths=(str(tmp_path / "in"),)))
     assert [facts["skipped"] for facts in result.facts] == [{"empty_file": 1}, {}]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("data/*.jsonl.gz", "jsonl"),
+        ("s3://b/x.PARQUET", "parquet"),
+        ("https://h/x.csv?sig=a.json", "csv"),
+        ("CC-MAIN-1.warc.wet.gz", "warc"),
+        ("page.htm", "html"),
+        ("x.feather", "arrow"),
+        ("README.md", "text"),
+        ("folder/", "text"),
+    ],
+)
+def test_kind_of_a_path_is_told_by_its_name(path: str, kind: str) -> None:
+    assert kind_of(path) == kind

@@ -1,10 +1,10 @@
 """Which language each document is in, offline and the same on every machine.
 
-    batch -> first 1,000 characters -> bytes per script -> a script of one language: that language
-                                                        -> Latin, Cyrillic, Arabic, ...: lid.176
-Han without Kana is Chinese, with Kana Japanese. fastText's lid.176 tells apart the languages that
-share a script, and answers with one that is written in the text's script. A document's own metadata
-`language` wins over both. Nothing is downloaded.
+    batch -> first 1,000 characters -> bytes per script -> a script of one language: its share
+                                    Latin, Cyrillic, ... -> its share times lid.176's probability
+The larger score wins. Han without Kana is Chinese, with Kana Japanese. fastText's lid.176 tells
+apart the languages that share a script, and answers with one that is written in the text's script.
+A document's own metadata `language` wins over both. Nothing is downloaded.
 
 Legend: N documents, S scripts, L labels of lid.176.
 """
@@ -37,7 +37,10 @@ MIN_SCORE = 0.2
 MIN_KANA_SHARE = 0.08
 """Of the bytes of Han and Kana together; Japanese prose has 0.4 and more, Chinese text that names
 a Japanese word stays below. A guess; benchmarks/language.py shows how it does."""
+_ALONE = {SCRIPTS.index(script): code for script, code in LANGUAGE_OF_SCRIPT.items()}
 _HAN, _KANA, _NONE = SCRIPTS.index("Han"), SCRIPTS.index("Kana"), SCRIPTS.index("none")
+_ALONE |= {_HAN: "zh"}
+_STANDS_ALONE = np.array([row in _ALONE for row in range(len(SCRIPTS))])
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Languages:
     codes: list[str]
     """ISO 639-1 ("en", "zh"), ISO 639-3 where a language has no two letters, or "und"."""
     scores: npt.NDArray[np.float32]
-    """(N,) share of the letters' bytes in the main script, times the probability that lid.176 gives
-    this language among those of the script; 0 for "und", 1 where the source gave the language."""
+    """(N,) share of the letters' bytes in the language's script, times, where several languages
+    share it, lid.176's probability of this one among them; 0 for "und", 1 where the source said."""
     traditional: npt.NDArray[np.float32]
     """(N,) of the characters that only one way of writing Chinese uses, the share of traditional
     ones; NaN where there are none or the text is not Chinese."""
@@ -72,26 +75,26 @@ def identify(batch: TextBatch, head_chars: int = HEAD_CHARS) -> Languages:
     japanese = sizes[:, _KANA] > MIN_KANA_SHARE * np.maximum(cjk, 1)
     # Han and Kana count as one script from here on, in the column of Han.
     sizes[:, _HAN], sizes[:, _KANA], sizes[:, _NONE] = cjk, 0, 0
-    main = sizes.argmax(axis=1)
-    scores = (sizes.max(axis=1) / np.maximum(letters, 1)).astype(np.float32)
-    codes = [UNDETERMINED] * len(batch)
-    open_rows = []
-    for i, row in enumerate(main.tolist()):
-        if letters[i] < MIN_LETTER_BYTES:
-            scores[i] = 0
-        elif row == _HAN:
-            codes[i] = "ja" if japanese[i] else "zh"
-        elif (code := LANGUAGE_OF_SCRIPT.get(SCRIPTS[row])) is not None:
-            codes[i] = code
-        else:
-            open_rows.append(i)
-    if open_rows:
-        rows = np.array(open_rows)
-        found, sure = _by_lid176(batch.data, batch.offsets[rows], ends[rows], main[rows])
-        scores[rows] *= sure
-        scores[rows] = np.where(scores[rows] < MIN_SCORE, 0, scores[rows])
-        for i, code in zip(open_rows, found, strict=True):
-            codes[i] = code if scores[i] else UNDETERMINED
+    shares = (sizes / np.maximum(letters, 1)[:, None]).astype(np.float32)  # (N, S)
+    # The best script of those that stand for one language, and the main one of those that do not.
+    alone, mixed = np.where(_STANDS_ALONE, shares, 0), np.where(_STANDS_ALONE, 0, shares)
+    # A share times a probability is no larger than the share: only then can lid.176 win.
+    contested = (letters >= MIN_LETTER_BYTES) & (mixed.max(axis=1) > alone.max(axis=1))
+    rows = np.flatnonzero(contested)
+    scores = np.where(letters >= MIN_LETTER_BYTES, alone.max(axis=1), np.float32(0))
+    codes = [
+        UNDETERMINED if not score else "ja" if row == _HAN and kana else _ALONE[row]
+        for score, row, kana in zip(scores, alone.argmax(axis=1).tolist(), japanese, strict=True)
+    ]
+    if len(rows):
+        main = mixed[rows].argmax(axis=1)
+        found, sure = _by_lid176(batch.data, batch.offsets[rows], ends[rows], main)
+        sure *= mixed[rows].max(axis=1)
+        for i, code, score in zip(rows.tolist(), found, sure, strict=True):
+            if score > scores[i]:
+                codes[i], scores[i] = code, score
+    for i in np.flatnonzero(scores < MIN_SCORE).tolist():
+        codes[i], scores[i] = UNDETERMINED, 0
     told = forms.sum(axis=1)
     chinese = np.array([code == "zh" for code in codes], bool)
     traditional = np.full(len(batch), np.nan, np.float32)

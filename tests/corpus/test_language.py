@@ -41,6 +41,16 @@ def test_identify_chinese_between_english_commands_is_chinese() -> None:
     assert codes(text) == ["zh"]
 
 
+def test_identify_chinese_below_a_long_synopsis_is_chinese() -> None:
+    synopsis = "ALTER TABLE [ ONLY ] name [ * ] ADD [ COLUMN ] column_constraint [ ... ] "
+    assert codes(synopsis * 2 + "修改一个现有的表的定义，可以增加、删除或者改名。") == ["zh"]
+
+
+def test_identify_english_that_quotes_chinese_is_english() -> None:
+    text = "The word for manual is 手册 and the word for page is 页, as any dictionary will tell."
+    assert codes(text) == ["en"]
+
+
 def test_identify_text_without_letters_is_undetermined() -> None:
     texts = ["", " \n\t", "12345 67890 3.14", "!!! ??? ...", "😀😀😀😀", "\x00" * 50, "ok"]
     found = identify(TextBatch.of(texts))

@@ -25,6 +25,7 @@ from pipeline.tokens.engines import Engine, EngineName, choose_engine, load_engi
 from pipeline.tokens.huggingface import write_huggingface
 from pipeline.tokens.patterns import PATTERNS
 from pipeline.tokens.shard_writer import TokenRow, write_shard
+from pipeline.tokens.shards import token_dtype
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.tokens.training import train_ranks
 
@@ -95,12 +96,14 @@ def encode(job: Slice) -> Shard:
     """Write one shard."""
     tokenizer, engine = _prepared(job.tokenizer, job.engine)
     rows: list[TokenRow] = []
+    dtype = token_dtype(tokenizer.vocab_size)
     left = job.stop - job.start
     with job.path.open("rb") as file:
         file.seek(job.start)
         for line in file:
             row = orjson.loads(line)
-            rows.append(TokenRow(row["id"], job.path.name, engine.encode(row["text"].encode())))
+            ids = engine.encode(row["text"].encode()).astype(dtype)
+            rows.append(TokenRow(row["id"], job.path.name, ids))
             left -= len(line)
             if left <= 0:
                 break

@@ -27,7 +27,7 @@ class TokenRow(NamedTuple):
 
     doc_id: str
     source: str
-    ids: npt.NDArray[np.uint32]
+    ids: npt.NDArray[Any]
 
 
 def write_shard(path: Path, rows: Sequence[TokenRow], tokenizer: Tokenizer) -> int:

@@ -25,7 +25,7 @@ from pipeline.corpus.document import TextBatch
 from pipeline.store.errors import ArtifactError
 from pipeline.tokens.engines import EngineName, LoadedEngine, load_engine
 from pipeline.tokens.shard_writer import TokenRow, write_shard
-from pipeline.tokens.shards import SPLITS, Split
+from pipeline.tokens.shards import SPLITS, Split, token_dtype
 from pipeline.tokens.tokenizer import Tokenizer
 
 FACTS_PREFIX = "slice-"
@@ -101,11 +101,13 @@ def encode_run(jobs: Sequence[SliceJob]) -> list[dict[str, Any]]:
 
 def _encode_slice(job: SliceJob, documents: Iterable[tuple[str, str, bytes]]) -> dict[str, Any]:
     tokenizer, loaded = _prepared(job.tokenizer, job.engine)
+    dtype = token_dtype(tokenizer.vocab_size)
     rows: dict[Split, list[TokenRow]] = {split: [] for split in SPLITS}
     sources: dict[str, dict[str, int]] = {}
     sizes = dict.fromkeys(SPLITS, 0)
     for doc_id, source, text in documents:
-        ids = loaded.engine.encode(text)
+        # A copy in the type of the shard: an engine's array may hold room for an id per byte.
+        ids = loaded.engine.encode(text).astype(dtype)
         held = is_validation(doc_id, fraction=job.validation_fraction, seed=job.seed)
         split: Split = "validation" if held else "train"
         rows[split].append(TokenRow(doc_id, source, ids))

@@ -13,12 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.artifacts import CleanedCorpus
 from pipeline.corpus.accounts import Accounts, account
-from pipeline.corpus.bias import MENTIONS, BiasCounts, BiasRow, bias_rows
+from pipeline.corpus.bias import ANY_RULE, MENTIONS, BiasCounts, BiasRow, bias_rows
 from pipeline.corpus.filters.base import Step
 from pipeline.corpus.histograms import Histogram, histograms
-from pipeline.corpus.measured import MeasuredCorpus, measured_parts, steps_of
+from pipeline.corpus.measured import MeasuredCorpus, MeasuredPart, measured_parts, steps_of
 from pipeline.corpus.objections import Asked, asked_filters
 from pipeline.corpus.rejects import DOCUMENTS
 from pipeline.corpus.samples import Sample, read_texts, sample_documents
@@ -123,13 +126,26 @@ class CorpusFacts:
 
     @cached_property
     def bias(self) -> list[BiasRow]:
-        """Rule by group of people mentioned; empty where mentions were not looked for."""
-        counts = BiasCounts()
+        """Rule by group of people mentioned; empty where mentions were not looked for.
+
+        A rule is compared over the documents it applies to: most words of a group belong to one
+        language, and so do most rules.
+        """
+        labels = {rule.partition(".")[0] for rule in self.accounts.rules}
+        counts = {name: BiasCounts() for name in (*sorted(labels), ANY_RULE)}
         for part in self.parts:
             if not any(name.startswith(MENTIONS) for name in part.table.column_names):
                 return []
-            counts.add(part.table)
-        return bias_rows(counts)
+            for name, count in counts.items():
+                count.add(part.table if name == ANY_RULE else _applied(part, name))
+        rows = [
+            row
+            for name, count in counts.items()
+            if count.documents
+            for row in bias_rows(count)
+            if row.rule.partition(".")[0] == name
+        ]
+        return sorted(rows, key=lambda row: (not row.flagged, -(row.ratio or 0)))
 
     @property
     def cut_bytes(self) -> int:
@@ -154,6 +170,14 @@ class CorpusFacts:
                     bounds = " or ".join(dict.fromkeys(t.bound for t in beyond))
                     told.append(f"{column.partition('.')[2]} is {_short(value)}, must be {bounds}")
         return "; ".join(told)
+
+
+def _applied(part: MeasuredPart, label: str) -> pa.Table:
+    """The measures of the documents that a step saw; all where it left no column."""
+    columns = [name for name in part.measure_names if name.partition(".")[0] == label]
+    if not columns:
+        return part.table
+    return part.table.filter(pc.is_valid(part.table.column(columns[0])))
 
 
 def _short(value: float) -> str:

@@ -27,6 +27,7 @@ _MAX_LINES = 14  # reasons in the picture; more are drawn by step, and all stand
 _MAX_GROUPS = 12
 _MAX_COLUMNS = 5
 _MAX_BIAS, _LEADING_BIAS = 40, 10
+_FEWEST_BIAS = 5  # dropped texts; fewer say nothing, whatever their interval
 
 
 def headline(facts: CorpusFacts) -> Section:
@@ -302,30 +303,32 @@ def _rewritten(counts: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int
 
 def bias_section(facts: CorpusFacts) -> Section | None:
     """For each rule and group of people: does it drop texts that mention them more often?"""
-    rows = [row for row in facts.bias if row.ratio is not None]
-    if not rows:
+    rows = [row for row in facts.bias if row.ratio is not None and row.dropped >= _FEWEST_BIAS]
+    if not facts.bias:
         return None
     flagged = [row for row in rows if row.flagged]
-    told = Text(
-        f"{len(flagged)} of {len(rows)} pairs of a rule and a group stand out: the rule drops the "
-        "texts that mention the group more than 1.5 times as often as texts at large, beyond "
-        "chance. A word is no person: this says where to look, not what is unjust.",
-        "bad" if flagged else "good",
+    told = (
+        f"{len(flagged)} of {len(rows)} pairs of a rule and a group stand out: of the documents it "
+        "judges, the rule drops those that mention the group more than 1.5 times as often as "
+        "others, with an interval beyond 1. Of as many pairs, one in forty stands out by chance. "
+        "A word is no person: this says where to look, not what is unjust."
     )
+    few = f"Pairs with fewer than {_FEWEST_BIAS} dropped texts are left out."
     shown = flagged[:_MAX_BIAS] or rows[:_LEADING_BIAS]
     table = Table(
-        ("rule", "group", "texts", "dropped", "rate", "all texts", "times", "interval"),
+        ("rule", "group", "texts", "dropped", "rate", "all texts", "times as often"),
         tuple(_bias_row(row) for row in shown),
-        frozenset({2, 3, 4, 5, 6, 7}), frozenset(range(len(flagged))) if flagged else frozenset(),
+        frozenset({2, 3, 4, 5, 6}), caption=few,
     )  # fmt: skip
-    return Section("bias", "Whom the rules fall on", (told, table))
+    blocks: list[Block] = [Text(told, "bad" if flagged else "good")]
+    return Section("bias", "Whom the rules fall on", (*blocks, table) if shown else tuple(blocks))
 
 
 def _bias_row(row: BiasRow) -> tuple[str, ...]:
     low, high = row.ratio_interval or (0.0, 0.0)
     return (
-        row.rule, row.group, count(row.mentioning), count(row.dropped), percent(row.rate),
-        percent(row.overall), f"{row.ratio:.2f}", f"{low:.2f} to {high:.2f}",
+        row.rule, row.group.replace("_", " "), count(row.mentioning), count(row.dropped),
+        percent(row.rate), percent(row.overall), f"{row.ratio:.1f} ({low:.1f} to {high:.1f})",
     )  # fmt: skip
 
 

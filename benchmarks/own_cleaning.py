@@ -38,6 +38,8 @@ from pipeline.corpus.sources.jsonl import JsonlSource
 from pipeline.store.executor import run_jobs
 from pipeline.store.runtime import Runtime
 
+PART_BYTES = 32 << 20
+"""Size at which files are cut: what a worker holds grows with its part, not with the corpus."""
 STEPS = (*PRESETS["fineweb"], PersonalData(replace=("emails", "ips")))
 
 
@@ -59,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
     runtime = Runtime(workers=given.workers)
-    source = JsonlSource(name="measured", paths=(str(given.folder),), ids="corpus")
+    source = JsonlSource(
+        name="measured", paths=(str(given.folder),), ids="corpus", split_bytes=PART_BYTES
+    )
     parts = read_sources([source], root=given.out, runtime=runtime)
     jobs = [Job(part, given.out / f"cleaned-{i}", given.words) for i, part in enumerate(parts)]
     run_jobs(runtime, clean, jobs)

@@ -12,8 +12,8 @@ from pipeline.corpus.kernels.classes import DECIMAL, SPACE, TABLE_SIZE, char_cla
 from pipeline.corpus.kernels.compiled import Array, inner, leaf
 from pipeline.corpus.kernels.lines import line_break, strip_limits
 from pipeline.corpus.kernels.phrases import (
+    AFTER_ANCHOR,
     CURLY_BRACKET,
-    IS_ANCHOR,
     JAVASCRIPT,
     LOREM_IPSUM,
     POLICY,
@@ -23,6 +23,7 @@ from pipeline.corpus.kernels.utf8 import decode, readonly
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
+NEVER = -1  # no number of words is enough
 KEPT, LONG_WORD, UNFINISHED, FEW_WORDS, SCRIPT, POLICIES, CITATIONS = range(7)
 _NEWLINE, _BRACKET, _CLOSING, _DOT = 10, 91, 93, 46
 _CITATIONS = (b"[edit]", b"[citation needed]")  # and [1], [], which are told by rule
@@ -119,12 +120,15 @@ def _rewrite(
     for row in range(len(offsets) - 1):
         begin, at, hi = end, offsets[row], offsets[row + 1]
         while at < hi:
-            words, longest, brackets, stop, gap = _scan_line(data, at, hi, classes)
+            stop, gap, brackets = _line_end(data, at, hi)
             first, last = strip_limits(data, at, stop, classes)
             at = stop + gap
-            if longest > max_word_chars:
-                counts[LONG_WORD, row] += 1
-                continue
+            if last - first > max_word_chars:  # only then can a word be longer
+                _, longest = _count_words(data, first, last, classes, NEVER)
+                if longest > max_word_chars:
+                    counts[LONG_WORD, row] += 1
+                    continue
+            words, _ = _count_words(data, first, last, classes, min_words)
             if not needs_mark and words < min_words:
                 counts[FEW_WORDS, row] += 1
                 continue
@@ -141,9 +145,9 @@ def _rewrite(
                 end = start
                 continue
             if not cuts:
-                for k in range(first, last):
-                    out[end] = data[k]
-                    end += 1
+                for k in range(last - first):
+                    out[start + k] = data[first + k]
+                end = start + last - first
             sources[lines] = -1 if removed else first
             targets[lines], sizes[lines] = start, end - start
             lines += 1
@@ -163,32 +167,37 @@ def _rewrite(
 
 
 @inner
-def _scan_line(data: Array, at: int, hi: int, classes: Array) -> tuple[int, int, bool, int, int]:
-    """(words, characters of the longest, has a [, where the line ends, bytes of its boundary)."""
-    words, longest, size = 0, 0, 0
+def _line_end(data: Array, at: int, hi: int) -> tuple[int, int, bool]:
+    """(where the line at data[at] ends, bytes of its boundary, whether it holds a [)."""
     brackets = False
     while at < hi:
         byte = data[at]
-        if 32 < byte < 0x80:
-            start = at
-            while at < hi and 32 < data[at] < 0x80:
-                brackets |= data[at] == _BRACKET
-                at += 1
-            words += size == 0
-            size += at - start
-            continue
-        gap = line_break(data, at, hi)
-        if gap:
-            return words, max(longest, size), brackets, at, gap
+        if byte < 32 or byte == 0xC2 or byte == 0xE2:
+            gap = line_break(data, at, hi)
+            if gap:
+                return at, gap, brackets
+        brackets |= byte == _BRACKET
+        at += 1
+    return at, 0, brackets
+
+
+@inner
+def _count_words(data: Array, at: int, hi: int, classes: Array, enough: int) -> tuple[int, int]:
+    """(words, characters of the longest); stops at `enough` words."""
+    words, longest, size = 0, 0, 0
+    while at < hi:
         code, width = decode(data, at)
+        at += width
         if code < TABLE_SIZE and classes[code] & SPACE:
             longest = max(longest, size)
             size = 0
-        else:
-            words += size == 0
-            size += 1
-        at += width
-    return words, max(longest, size), brackets, at, 0
+            continue
+        if size == 0:
+            words += 1
+            if words == enough:
+                return words, longest
+        size += 1
+    return words, max(longest, size)
 
 
 @inner
@@ -235,20 +244,21 @@ def _citation(data: Array, at: int, hi: int, classes: Array) -> int:
 
 
 @inner
-def _judge_line(out: Array, start: int, end: int, is_short: bool, needs_mark: bool) -> int:
-    """KEPT or the rule that drops the line out[start:end], in the peer's order."""
-    if needs_mark and not _is_finished(out, start, end):
+def _judge_line(data: Array, start: int, end: int, is_short: bool, needs_mark: bool) -> int:
+    """KEPT or the rule that drops the line data[start:end], in the peer's order."""
+    if needs_mark and not _is_finished(data, start, end):
         return UNFINISHED
     if is_short:
         return FEW_WORDS
     curly, script, policy = False, False, False
     for at in range(start, end):
-        byte = out[at]
+        byte = data[at]
         if byte == CURLY_BRACKET:
             curly = True
-        if not IS_ANCHOR[byte]:
+        following = AFTER_ANCHOR[byte]
+        if following == 0 or at + 1 >= end or (data[at + 1] | 32) != following:
             continue
-        kind = phrase_around(out, start, at, end)
+        kind = phrase_around(data, start, at, end)
         if kind == LOREM_IPSUM:
             return KEPT  # for the document's sake: it goes as a whole
         script |= kind == JAVASCRIPT

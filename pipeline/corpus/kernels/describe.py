@@ -54,10 +54,10 @@ def _describe(
             kind = classes[code] if code < TABLE_SIZE else np.uint32(0)
             either |= kind
             both &= kind
-            value = (value ^ np.uint64(code)) * _STEP
-            value ^= value >> np.uint64(32)
+            value = (value + np.uint64(code)) * _STEP
             size += 1
             at += width
+        value ^= value >> np.uint64(32)
         flag = 0
         if either & LETTER:
             flag |= HAS_ALPHA
@@ -74,6 +74,5 @@ def token_hash(text: str) -> int:
     """What `describe_tokens` computes for a token."""
     value = len(text.encode())
     for char in text:
-        value = ((value ^ ord(char)) * int(_STEP)) & 0xFFFFFFFFFFFFFFFF
-        value ^= value >> 32
-    return value
+        value = ((value + ord(char)) * int(_STEP)) & 0xFFFFFFFFFFFFFFFF
+    return value ^ value >> 32

@@ -11,7 +11,8 @@ from pipeline.corpus.kernels.utf8 import readonly
 
 LOREM_IPSUM, JAVASCRIPT, POLICY = 1, 2, 3
 NOWHERE = -1
-CURLY_BRACKET, _NEWLINE, _P = ord("{"), 10, ord("p")
+CURLY_BRACKET, _NEWLINE = ord("{"), 10
+_P, _S = map(ord, "ps")  # of lorem ipsum
 # The list of the reference implementation (tensorflow_datasets, c4_utils.py).
 _PHRASES = (
     (LOREM_IPSUM, b"lorem ipsum"),
@@ -29,9 +30,10 @@ _LENGTHS = np.array([len(phrase) for _, phrase in _PHRASES], np.int64)
 _KINDS = np.array([kind for kind, _ in _PHRASES], np.int64)
 # A letter of each phrase that is rare in prose, and where it is: the scan stops only there.
 _ANCHORS = np.array([7, 0, 7, 3, 3, 8, 10, 7], np.int64)  # p, j, f, v, k, k, k, k
-IS_ANCHOR = np.zeros(256, np.bool_)
+AFTER_ANCHOR = np.zeros(256, np.uint8)
+"""What follows an anchor in lower case; it is the same in all phrases. 0 for other bytes."""
 for (_, _phrase), _place in zip(_PHRASES, _ANCHORS, strict=True):
-    IS_ANCHOR[[_phrase[_place], _phrase[_place] - 32]] = True
+    AFTER_ANCHOR[[_phrase[_place], _phrase[_place] - 32]] = _phrase[_place + 1]
 
 
 @inner
@@ -72,6 +74,9 @@ def _first_marked_lines(data: Array, offsets: Array, found: Array) -> None:
             elif byte == CURLY_BRACKET:
                 if found[1, row] < 0:
                     found[1, row] = line
-            elif byte | 32 == _P and found[0, row] < 0:
-                if phrase_around(data, offsets[row], at, hi) == LOREM_IPSUM:
+            elif byte | 32 == _P and found[0, row] < 0 and at + 1 < hi:
+                if (
+                    data[at + 1] | 32 == _S
+                    and phrase_around(data, offsets[row], at, hi) == LOREM_IPSUM
+                ):
                     found[0, row] = line

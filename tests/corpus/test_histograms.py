@@ -131,3 +131,23 @@ def test_a_value_is_told_as_people_read_it():
     assert [in_short(v) for v in (20.0, 100_000, 0.1, 1 / 7, 1e-7)] == [
         "20", "100,000", "0.1", "0.1429", "1e-07",
     ]  # fmt: skip
+
+
+def test_a_part_without_a_judged_document_is_no_obstacle(clean):
+    only = {"only": made_up(77)}
+    parts = MeasuredCorpus(clean([DOCUMENTS, only], held_out=only, steps=STEPS))
+    assert [len(part) for part in parts] == [len(DOCUMENTS), 0]
+    asked = asked_filters(steps_of(parts.corpus), parts)
+    assert account(parts, asked).judged.documents == len(DOCUMENTS)
+    assert {h.documents for h in histograms(parts)} == {len(DOCUMENTS)}
+    assert corpus_thresholds(asked)["length.words"]
+
+
+def test_measures_that_are_words_are_not_drawn_and_do_not_disturb(clean):
+    steps = ({"kind": "language", "min_score": 0.3}, *STEPS)
+    parts = MeasuredCorpus(clean(DOCUMENTS, steps=steps))
+    drawn = {histogram.column for histogram in histograms(parts)}
+    assert "language.score" in drawn and "language.code" not in drawn
+    asked = asked_filters(steps_of(parts.corpus), parts)
+    scores = corpus_thresholds(asked).get("language.score", [])
+    assert [t.value for t in scores] in ([], [pytest.approx(0.3, abs=1e-6)])

@@ -32,8 +32,18 @@ def texts() -> dict[str, str]:
     return found
 
 
-def make_dirty_corpus(root: Path, inputs: Path, steps: tuple[object, ...] = STEPS) -> CleanedCorpus:
-    """The corpus of `texts()` and of a second source in which most records are unreadable."""
+def make_dirty_corpus(
+    root: Path,
+    inputs: Path,
+    steps: tuple[object, ...] = STEPS,
+    *,
+    held_out: str | None = None,
+    **options: object,
+) -> CleanedCorpus:
+    """The corpus of `texts()` and of a second source in which most records are unreadable.
+
+    `held_out` names a document whose text is held out; `options` are further settings.
+    """
     inputs.mkdir(parents=True, exist_ok=True)
     rows = [json.dumps({"id": name, "text": text}) for name, text in texts().items()]
     (inputs / "web.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -44,6 +54,7 @@ def make_dirty_corpus(root: Path, inputs: Path, steps: tuple[object, ...] = STEP
         JsonlSource(name="bad", paths=(str(inputs / "<i>bad.jsonl"),),
                     max_bad_fraction=0.9),
     )  # fmt: skip
-    config = CleanConfig.model_validate({"sources": sources, "steps": steps})
-    held_out = hold_out(root, {"held": HELD_OUT})
-    return clean_corpus(config, held_out, root=root, runtime=Runtime())
+    config = CleanConfig.model_validate({"sources": sources, "steps": steps, **options})
+    text = HELD_OUT if held_out is None else texts()[held_out]
+    eval_set = hold_out(root, {"held": text})
+    return clean_corpus(config, eval_set, root=root, runtime=Runtime())

@@ -44,9 +44,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    place = tmp_path_factory.mktemp("dirty")
-    return make_dirty_corpus(place / "root", place / "in")
+def corpus(dirty_corpus):
+    return dirty_corpus
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from pipeline.artifacts import EvalSet
 from pipeline.corpus.document import iter_batches
 from pipeline.corpus.reading import RawPart, read_sources
 from pipeline.corpus.sources import AnySource
-from pipeline.corpus.sources.part import ArrowWriter
+from pipeline.corpus.sources.arrow_writer import ArrowWriter
 from pipeline.store.building import ArtifactKey, Outcome, build
 from pipeline.store.errors import ArtifactError, DataError, NotBuilt
 from pipeline.store.files import check_name, file_lock

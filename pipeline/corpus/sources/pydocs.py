@@ -22,9 +22,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.corpus.sources.arrow_writer import ArrowWriter
 from pipeline.corpus.sources.docstrings import OBJECT_SCHEMA, Page, document_module
 from pipeline.corpus.sources.inputs import InputFile, InputUnit
-from pipeline.corpus.sources.part import ArrowWriter, PartWriter
+from pipeline.corpus.sources.part import PartWriter
 from pipeline.corpus.sources.unit import Source
 from pipeline.store.errors import DataError
 

@@ -82,8 +82,21 @@ def local_batch(arrays: Arrays, *, world: World, device: torch.device) -> Global
     trained = float(arrays["loss_mask"].sum(dtype=np.float64))
     batch = to_batch({name: values[mine] for name, values in arrays.items()})
     if device.type == "cuda":
-        return GlobalBatch(batch.to(device, non_blocking=True), trained)
+        # Through page-locked memory that torch keeps and reuses: the copy runs beside the device's
+        # work, and the loader's own arrays are free again at once.
+        return GlobalBatch(_page_locked(batch).to(device, non_blocking=True), trained)
     return GlobalBatch(batch, trained)
+
+
+def _page_locked(batch: Batch) -> Batch:
+    assert batch.source is None  # decoder-only: the loader makes no encoder's side
+    return Batch(
+        batch.inputs.pin_memory(),
+        batch.targets.pin_memory(),
+        batch.loss_mask.pin_memory(),
+        batch.segment_ids.pin_memory(),
+        batch.positions.pin_memory(),
+    )
 
 
 def to_batch(arrays: Arrays) -> Batch:

@@ -3,7 +3,6 @@
 A thread, not a process: a worker process with shared-memory arrays was measured 13 times slower.
 """
 
-import contextlib
 import queue
 import threading
 from types import TracebackType
@@ -28,17 +27,23 @@ class Prefetched:
         self._stop = stop
         self._batches = batches
         self._depth = max(1, depth)
-        self._ready: queue.Queue[ArrayBatch | BaseException | None] = queue.Queue(self._depth)
+        self._ready: queue.SimpleQueue[ArrayBatch | BaseException | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()  # one entry per batch to be made
+        for _ in range(self._depth):
+            self._room.put(None)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
-        # The one handed out, the ones waiting, and the one being written: none is ever overwritten.
-        ring = [self._batches.buffers() for _ in range(self._depth + 2)]
+        # The one handed out, and those that wait or are being written: none is ever overwritten.
+        ring = [self._batches.buffers() for _ in range(self._depth + 1)]
         step = self.step
         item: ArrayBatch | BaseException | None
-        while not self._closed.is_set():
+        while True:
+            self._room.get()
+            if self._closed.is_set():
+                return
             if self._stop is not None and step >= self._stop:
                 item = None
             else:
@@ -46,18 +51,10 @@ class Prefetched:
                     item = self._batches.batch(step, ring[step % len(ring)])
                 except BaseException as error:  # noqa: BLE001 - raised again in next()
                     item = error
-            self._offer(item)
+            self._ready.put(item)
             if not isinstance(item, dict):
                 return
             step += 1
-
-    def _offer(self, item: ArrayBatch | BaseException | None) -> None:
-        while not self._closed.is_set():
-            try:
-                self._ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
 
     @property
     def state(self) -> LoaderState:
@@ -75,6 +72,7 @@ class Prefetched:
         item = self._ready.get()
         if isinstance(item, dict):
             self.step += 1
+            self._room.put(None)  # the batch handed out before this one is no longer anyone's
             return item
         self.close()
         if item is None:
@@ -84,10 +82,8 @@ class Prefetched:
     def close(self) -> None:
         """Stop the thread; also done on leaving a with-block."""
         self._closed.set()
-        while self._thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self._ready.get_nowait()  # the thread may be waiting for room
-            self._thread.join(0.005)
+        self._room.put(None)
+        self._thread.join()
 
     def __enter__(self) -> Self:
         """Itself."""

@@ -1,7 +1,7 @@
 """Stage `tokenizer`: learn a byte-level BPE from the cleaned corpus, or take a published one."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,10 +87,17 @@ def train_tokenizer(
     *,
     root: Path,
     runtime: Runtime,
+    ranks_folders: Sequence[Path] = (),
 ) -> TrainedTokenizer:
-    """Train on `corpus`, or take the published encoding, whose identity does not depend on it."""
+    """Train on `corpus`, or take the published encoding, whose identity does not depend on it.
+
+    `ranks_folders` are searched for published ranks before tiktoken's default cache folder.
+    """
     if isinstance(config, PublishedTokenizerConfig):
-        return _published(config, root=root, runtime=runtime)
+        places = [root / RANKS_FOLDER, *ranks_folders, tiktoken_cache()]
+        if config.file:
+            places = [Path(config.file).expanduser()]
+        return _published(config, places, root=root, runtime=runtime)
     check_vocab_size(config.vocab_size)
     key = artifact_key("tokenizer", VERSION, config, [corpus.key])
 
@@ -120,7 +127,7 @@ def train_tokenizer(
 
 
 def _published(
-    config: PublishedTokenizerConfig, *, root: Path, runtime: Runtime
+    config: PublishedTokenizerConfig, places: Sequence[Path], *, root: Path, runtime: Runtime
 ) -> TrainedTokenizer:
     publication = PUBLICATIONS[config.name]
     # The content is fixed by the sha256, so a finished artifact needs the file no more.
@@ -128,7 +135,6 @@ def _published(
     key = artifact_key("tokenizer", VERSION, identity, [f"ranks@{publication.sha256}"])
 
     def work(directory: Path) -> Outcome:
-        places = [Path(config.file)] if config.file else [root / RANKS_FOLDER, tiktoken_cache()]
         ranks = parse_ranks(find_ranks(config.name, places), where=publication.ranks_name)
         pattern = PATTERNS[publication.pattern]
         specials, roles = published_specials(publication.specials)

@@ -63,6 +63,18 @@ def test_imported_ranks_are_found_without_a_setting(small, tmp_path):
     assert (tmp_path / "download" / "some-name").read_bytes() == small
 
 
+def test_a_cache_folder_named_by_the_caller_is_searched(small, tmp_path):
+    """What TIKTOKEN_CACHE_DIR names, for one."""
+    cache = tmp_path / "elsewhere"
+    cache.mkdir()
+    (cache / CACHE_NAMES["cl100k_base"]).write_bytes(small)
+    config = PublishedTokenizerConfig(name="cl100k_base")
+    made = train_tokenizer(
+        config, None, root=tmp_path, runtime=Runtime(), ranks_folders=[tmp_path / "none", cache]
+    )
+    assert made.vocab_size == 271
+
+
 def test_missing_ranks_name_file_hash_and_setting(tmp_path):
     with pytest.raises(ConfigError) as caught:
         find_ranks("o200k_base", [tmp_path])

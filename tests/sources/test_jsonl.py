@@ -182,6 +182,12 @@ def test_empty_file_is_a_data_error_with_a_remedy(tmp_path, read):
         read(source(tmp_path / "x.jsonl"))
 
 
+def test_utf16_lines_are_told_to_be_converted(tmp_path, read):
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}', encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-16; JSON Lines are UTF-8"):
+        read(source(tmp_path / "x.jsonl"))
+
+
 def test_json_array_is_told_how_to_become_lines(tmp_path, read):
     (tmp_path / "x.json").write_text(json.dumps([{"text": "a"}], indent=1))
     with pytest.raises(DataError, match=r"jq -c '\.\[\]'"):

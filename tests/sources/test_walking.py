@@ -106,6 +106,16 @@ def test_walk_is_sorted_whatever_the_file_system_says(folder: Path) -> None:
     assert paths == sorted(paths, key=lambda path: path.parts)
 
 
+@pytest.mark.parametrize("path", ["", " ", "~no-such-user-here/x", "a\0b"])
+def test_path_that_cannot_be_one_is_a_data_error(
+    path: str, tmp_path: Path, read: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.txt").write_text("not asked for")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="source 't'"):
+        read(TextSource(name="t", paths=(path,)))
+
+
 @pytest.mark.parametrize("kind", [JsonlSource, TextSource, ParquetSource])
 def test_directory_with_no_matching_file_says_what_was_looked_for(
     tmp_path: Path, read: Reader, kind: type

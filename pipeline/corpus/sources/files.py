@@ -32,10 +32,9 @@ def find_files(
     wanted = tuple(suffixes)
     if compressed:
         wanted += tuple(suffix + packed for suffix in suffixes for packed in COMPRESSIONS)
-    if not paths:
-        raise DataError(
-            f"source {source!r} has no paths; give at least one file, directory or glob"
-        )
+    if not paths or not all(text.strip() for text in paths):
+        what = "an empty path" if paths else "no paths"
+        raise DataError(f"source {source!r} has {what}; give at least one file, directory or glob")
     found: dict[str, InputFile] = {}
     for text in paths:
         text = text.removeprefix("file://")

@@ -105,7 +105,9 @@ def _parse_exactly(line: bytes, *, watched: tuple[str, ...]) -> Mapping[str, Any
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRecord("invalid_utf8", str(error)) from error
+        utf16 = line.startswith((b"\xff\xfe", b"\xfe\xff"))
+        detail = "UTF-16; JSON Lines are UTF-8, convert the file" if utf16 else str(error)
+        raise BadRecord("invalid_utf8", detail) from error
     try:
         row = json.loads(text, object_pairs_hook=_Object)
     except RecursionError as error:

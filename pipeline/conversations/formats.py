@@ -1,4 +1,4 @@
-"""A user's own SFT rows: JSONL or Parquet in one of four shapes, told by the first row's keys.
+"""A user's own SFT rows in one of four shapes, told by the first row's keys or by the settings.
 
     pair      {"prompt", "answer"}                     also "group", "kind", "id"
     messages  {"messages": [{"role", "content"}]}
@@ -9,26 +9,20 @@ A row that cannot be used is quarantined with file, line and reason; a row of an
 that looks misspelt, stops the run and is shown, for there the *file* is wrong, not the row.
 """
 
-import gzip
-import json
-import zlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, Literal
 
 from pipeline.conversations.example import ROLES, Example, Message
+from pipeline.conversations.row_files import BadRow, raw_rows
 from pipeline.store.errors import DataError
 from pipeline.store.files import sha256_bytes
 
-MAX_LINE_BYTES = 8 << 20  # guess; the longest conversation in public SFT sets is below 1 MB
-TABLE_ROWS = 1_000  # read at once
-TABLES = (".parquet", ".arrow")
-SHAPES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+Shape = Literal["pair", "messages", "alpaca", "sharegpt"]
+SHAPES: dict[Shape, tuple[frozenset[str], frozenset[str]]] = {
     # name: (keys that must be there, keys that may be there)
     "pair": (frozenset({"prompt", "answer"}), frozenset({"open_book", "copy_baseline"})),
     "messages": (frozenset({"messages"}), frozenset()),
@@ -43,10 +37,6 @@ SHAREGPT_ROLES = {
     "gpt": "assistant",
     "assistant": "assistant",
 }
-
-
-class BadRow(Exception):
-    """A row to quarantine; the text is the reason."""
 
 
 @dataclass
@@ -70,10 +60,16 @@ class Limits:
     answer_bytes: int
 
 
-def detect_shape(row: Mapping[str, Any], *, where: str) -> str:
-    """The name of the shape whose keys `row` has; DataError shows a row that has none or two."""
-    keys = set(row)
-    matches = [name for name, (needed, _) in SHAPES.items() if needed <= keys]
+def detect_shape(row: Mapping[str, Any], *, where: str) -> Shape:
+    """The name of the shape whose keys `row` has; DataError shows a row that has none or two.
+
+    A null counts as a missing key, unless no shape is left then: a column is there in every row.
+    """
+    filled = {key for key, value in row.items() if value is not None}
+    for keys in (filled, set(row)):
+        matches = [name for name, (needed, _) in SHAPES.items() if needed <= keys]
+        if matches:
+            break
     if len(matches) != 1:
         known = "; ".join(
             f"{name}: {', '.join(sorted(needed))}" for name, (needed, _) in SHAPES.items()
@@ -92,135 +88,105 @@ def data_file(path: str) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a file are to be understood."""
+
+    shape: Shape | None = None
+    """None: told by the first row."""
+    group_field: str | None = None
+    ignored_keys: frozenset[str] = frozenset()
+    origin: int = 0
+    """Number of the file."""
+    name: str = ""
+    """What the file is called in ids and reports; empty: its own name."""
+
+
 def read_rows(
-    path: Path,
-    *,
-    limits: Limits,
-    report: ReadReport,
-    group_field: str | None = None,
-    origin: int = 0,
+    path: Path, *, limits: Limits, report: ReadReport, reading: Reading | None = None
 ) -> Iterator[Example]:
     """The usable examples of one `.jsonl`, `.jsonl.gz`, `.parquet` or `.arrow` file.
 
-    `report` collects the rest. A null in a column is a key that is not there.
+    `report` collects the rest. A null is a key that is not there, but for one that must be.
     """
     path = data_file(str(path))
-    shape: str | None = None
-    name = path.name
-    for number, raw in _lines(path) if path.suffix not in TABLES else _table_rows(path):
+    reading = reading or Reading()
+    shape = reading.shape
+    name = reading.name or path.name
+    if shape is not None:
+        report.shapes[name] = shape
+    ignored = reading.ignored_keys - {reading.group_field}
+    for number, raw in raw_rows(path):
         where = f"{path}:{number}"
         try:
-            row = raw if isinstance(raw, dict) else _parse(raw)
+            if isinstance(raw, BadRow):
+                raise raw
+            row = _without(raw, ignored)
             if shape is None:
                 shape = report.shapes[name] = detect_shape(row, where=where)
-            _check_keys(row, shape, group_field, where)
+            row = _checked_keys(row, shape, reading.group_field, where)
             example = _READERS[shape](row)
-            _check_sizes(example, limits)
+            example = _named(example, row, f"{name}:{number}", reading.group_field)
+            _check(example, limits)
         except BadRow as bad:
             report.quarantined.append({"file": name, "position": number, "reason": str(bad)})
             continue
         report.read += 1
-        yield replace(_named(example, row, f"{name}:{number}", group_field), origin=origin)
+        yield replace(example, origin=reading.origin)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines without blank ones; a line above the bound is cut there and so is not JSON."""
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as handle:
-        number = 0
-        try:
-            while line := handle.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    _skip_line(handle)
-                if line.strip():
-                    yield number, line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(
-                f"{path} is damaged after line {number} ({error}); fetch it again"
-            ) from error
+def _without(row: Mapping[str, Any], ignored: frozenset[str | None]) -> dict[str, Any]:
+    """The row without the keys, its messages without them too."""
+    if not ignored:
+        return dict(row)
+    kept = {key: value for key, value in row.items() if key not in ignored}
+    for key, value in kept.items():
+        if isinstance(value, list):
+            kept[key] = [
+                {k: v for k, v in turn.items() if k not in ignored}
+                if isinstance(turn, dict)
+                else turn
+                for turn in value
+            ]
+    return kept
 
 
-def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered rows, counted from 1, without their nulls; a batch in memory at a time."""
-    number = 0
-    try:
-        for batch in _batches(path):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, {key: value for key, value in row.items() if value is not None}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path} is damaged after row {number} ({error}); fetch it again"
-        ) from error
-
-
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=TABLE_ROWS)
-        return
-    with pa.OSFile(str(path)) as handle:
-        try:
-            reader = pa.ipc.open_stream(handle)  # what `datasets` writes
-        except pa.ArrowInvalid:
-            handle.seek(0)
-            file = pa.ipc.open_file(handle)
-            yield from (file.get_batch(i) for i in range(file.num_record_batches))
-        else:
-            yield from reader
-
-
-def _skip_line(handle: BinaryIO) -> None:
-    while (piece := handle.readline(1 << 20)) and not piece.endswith(b"\n"):
-        pass
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE_BYTES:
-        raise BadRow(f"line longer than {MAX_LINE_BYTES} bytes")
-    try:
-        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_unique)
-    except UnicodeDecodeError:
-        raise BadRow("invalid UTF-8") from None
-    except RecursionError:
-        raise BadRow("nested too deeply") from None
-    except ValueError:
-        raise BadRow("not JSON") from None
-    if not isinstance(row, dict):
-        raise BadRow("not a JSON object")
-    return row
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise BadRow("a key occurs twice")
-    return row
-
-
-def _check_keys(row: Mapping[str, Any], shape: str, group_field: str | None, where: str) -> None:
+def _checked_keys(
+    row: Mapping[str, Any], shape: Shape, group_field: str | None, where: str
+) -> dict[str, Any]:
+    """The row without its nulls; DataError for keys of another shape, BadRow for a needed null."""
     needed, optional = SHAPES[shape]
-    if not needed <= set(row):
+    filled = {key: value for key, value in row.items() if value is not None}
+    known = needed | optional | COMMON_KEYS
+    unknown = set(filled) - known - {group_field}
+    missing = sorted(needed - set(row))
+    if missing:
         raise DataError(
-            f"{where} is not of shape {shape} as the rows before it: {_shown(row)}; "
-            f"it lacks {sorted(needed - set(row))[0]!r}; split the file by shape"
+            f"{where} is not of shape {shape}: {_shown(row)}; it lacks {missing[0]!r}; "
+            "split the file by shape"
         )
-    unknown = set(row) - needed - optional - COMMON_KEYS - {group_field}
     if unknown:
         raise DataError(
             f"{where} has the unknown key {sorted(unknown)[0]!r} in shape {shape}: {_shown(row)}; "
-            f"known: {', '.join(sorted(needed | optional | COMMON_KEYS))}"
+            f"known: {', '.join(sorted(known))}; name others in ignored_keys"
         )
+    empty = sorted(needed - set(filled))
+    if empty:
+        raise BadRow(f"{empty[0]} is null")
+    return filled
 
 
-def _check_sizes(example: Example, limits: Limits) -> None:
-    if not example.expected.strip():
+def _check(example: Example, limits: Limits) -> None:
+    pair = (Message("user", example.prompt), Message("assistant", example.answer))
+    empty = {turn.role for turn in example.messages or pair if _blank(turn.content)}
+    if "assistant" in empty:
         raise BadRow("empty answer")
-    if not example.question.strip():
+    if "user" in empty:
         raise BadRow("empty prompt")
     try:
         prompt, answer = len(example.question.encode()), len(example.expected.encode())
+        for name in (example.id, example.group, example.kind, example.copy_baseline or ""):
+            name.encode()
     except UnicodeEncodeError:
         raise BadRow("lone surrogate") from None
     if prompt > limits.prompt_bytes:
@@ -229,19 +195,36 @@ def _check_sizes(example: Example, limits: Limits) -> None:
         raise BadRow(f"answer longer than {limits.answer_bytes} bytes")
 
 
+def _blank(text: str) -> bool:
+    """Nothing of it can be seen: white space, control and format characters."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cc", "Cf") for c in text)
+
+
 def _named(
     example: Example, row: Mapping[str, Any], position: str, group_field: str | None
 ) -> Example:
-    group = row.get(group_field or "group")
-    if group_field and group is None:
+    group = _name(row, group_field or "group")
+    if group_field and not group:
         raise DataError(f"{position} lacks the group field {group_field!r}: {_shown(row)}")
-    prompt = example.question
-    return Example(
-        id=str(row.get("id", position)), prompt=example.prompt, answer=example.answer,
-        group=str(group) if group is not None else sha256_bytes(prompt.encode())[:16],
-        kind=str(row.get("kind", example.kind)), open_book=bool(row.get("open_book", False)),
-        copy_baseline=row.get("copy_baseline"), messages=example.messages,
-    )  # fmt: skip
+    kind, baseline = row.get("kind", example.kind), row.get("copy_baseline")
+    open_book = row.get("open_book", False)
+    if not isinstance(open_book, bool):
+        raise BadRow("open_book is not true or false")
+    return replace(
+        example,
+        id=_name(row, "id") or position,
+        group=group or sha256_bytes(example.question.encode("utf-8", "replace"))[:16],
+        kind=_text(kind, "kind") or example.kind,
+        open_book=open_book,
+        copy_baseline=None if baseline is None else _text(baseline, "copy_baseline"),
+    )
+
+
+def _name(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key, "")
+    if not isinstance(value, str | int | float):
+        raise BadRow(f"{key} is neither text nor a number")
+    return str(value)
 
 
 def _text(value: Any, key: str) -> str:
@@ -278,15 +261,23 @@ def _sharegpt(row: Mapping[str, Any]) -> Example:
 def _turns(
     value: Any, role_key: str, text_key: str, roles: Mapping[str, str]
 ) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list):
+        raise BadRow("the messages are not a list")
+    if not value:
         raise BadRow("no messages")
     turns = []
     for turn in value:
         if not isinstance(turn, dict) or role_key not in turn or text_key not in turn:
             raise BadRow(f"a message lacks {role_key} or {text_key}")
-        if turn[role_key] not in roles:
-            raise BadRow(f"unknown role {str(turn[role_key])[:20]!r}")
-        turns.append(Message(roles[turn[role_key]], _text(turn[text_key], text_key)))
+        unknown = sorted(
+            key for key in turn if key not in (role_key, text_key) and turn[key] is not None
+        )
+        if unknown:  # a weight, a tool call: left out, it would change what the turn means
+            raise BadRow(f"a message has the unknown key {unknown[0][:20]!r}")
+        role = _text(turn[role_key], role_key)
+        if role not in roles:
+            raise BadRow(f"unknown role {role[:20]!r}")
+        turns.append(Message(roles[role], _text(turn[text_key], text_key)))
     spoken = [turn.role for turn in turns if turn.role != "system"]
     if spoken and spoken[0] == "assistant":
         raise BadRow("the conversation starts with the assistant")
@@ -295,7 +286,7 @@ def _turns(
     return tuple(turns)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], Example]] = {
+_READERS: dict[Shape, Callable[[Mapping[str, Any]], Example]] = {
     "pair": _pair, "messages": _conversation, "alpaca": _alpaca, "sharegpt": _sharegpt,
 }  # fmt: skip
 

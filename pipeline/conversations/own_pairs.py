@@ -7,7 +7,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.conversations.example import Example
-from pipeline.conversations.formats import Limits, ReadReport, data_file, read_rows
+from pipeline.conversations.formats import (
+    Limits,
+    Reading,
+    ReadReport,
+    Shape,
+    data_file,
+    read_rows,
+)
 from pipeline.conversations.near_prompts import without_near_prompts
 from pipeline.conversations.splits import Pairs, unit_hash, without_repeats
 from pipeline.corpus.sources.huggingface import HuggingFaceSource
@@ -19,6 +26,17 @@ class OwnPairs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    format: Literal["auto"] | Shape = Field(
+        "auto",
+        title="Format",
+        description="pair, messages, alpaca or sharegpt; auto: told by the keys of the first row",
+    )
+    ignored_keys: tuple[str, ...] = Field(
+        (),
+        title="Ignored keys",
+        description="keys of rows and messages that mean nothing here; any other unknown key "
+        "stops the run",
+    )
     group_field: str | None = Field(
         None,
         title="Group field",
@@ -152,14 +170,19 @@ def pairs_from_files(
 def _all(
     config: OwnPairs, files: Sequence[Path], limits: Limits, report: ReadReport
 ) -> Iterator[Example]:
+    names: list[str] = []
     for number, path in enumerate(files):
-        yield from read_rows(
-            path,
-            limits=limits,
-            report=report,
+        # Where a file lies says nothing about its rows, so two of one name are told by number.
+        names.append(path.name)
+        twin = names.count(path.name)
+        reading = Reading(
+            shape=None if config.format == "auto" else config.format,
             group_field=config.group_field,
+            ignored_keys=frozenset(config.ignored_keys),
             origin=number,
+            name=path.name if twin == 1 else f"{path.name} ({twin})",
         )
+        yield from read_rows(path, limits=limits, report=report, reading=reading)
 
 
 def _weighted(config: JsonlPairs, examples: list[Example], seed: int) -> list[Example]:

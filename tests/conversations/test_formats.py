@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.conversations.example import Message
-from pipeline.conversations.formats import (
-    MAX_LINE_BYTES,
-    Limits,
-    ReadReport,
-    data_file,
-    read_rows,
-)
+from pipeline.conversations.formats import Limits, ReadReport, data_file, read_rows
 from pipeline.conversations.own_pairs import JsonlPairs, pairs_from_files
+from pipeline.conversations.row_files import MAX_LINE_BYTES
 from pipeline.store.errors import DataError
 
 LIMITS = Limits(prompt_bytes=1_000, answer_bytes=1_000)
@@ -25,9 +20,9 @@ def own(config: JsonlPairs):
     return pairs_from_files(config, config.files(Path()), LIMITS, 0)
 
 
-def read(path, **options):
+def read(path):
     report = ReadReport()
-    return list(read_rows(path, limits=LIMITS, report=report, **options)), report
+    return list(read_rows(path, limits=LIMITS, report=report)), report
 
 
 def written(path, rows):

@@ -17,6 +17,8 @@ from pipeline.corpus.kernels.describe import (
     IS_SENTENCE_END,
     token_hash,
 )
+from pipeline.corpus.kernels.grams import gram_chars
+from pipeline.corpus.kernels.split import MAX_DOCUMENT_TOKENS
 from pipeline.corpus.kernels.tokens import TokenTable, own_tokens, tokens_of, with_tokens
 
 TEXTS = st.text(
@@ -109,6 +111,13 @@ def test_planted_tokens_are_what_every_filter_sees() -> None:
     assert len(own_tokens(planted).starts) == 3
 
 
+def test_tokens_of_a_huge_document_are_bounded() -> None:
+    table = tokens_of(TextBatch.of(["( " * (MAX_DOCUMENT_TOKENS + 5), "and the next"]))
+    assert table.counts.tolist() == [MAX_DOCUMENT_TOKENS, 3]
+    top, _ = gram_chars(table.hashes, table.chars, table.bounds)
+    assert top[0].tolist() == [3 * (MAX_DOCUMENT_TOKENS - 1), len("and the")]
+
+
 def test_no_documents_have_no_tokens() -> None:
     table = tokens_of(TextBatch.of([]))
     assert len(table) == 0 and len(table.hashes) == 0
@@ -117,7 +126,8 @@ def test_no_documents_have_no_tokens() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a" * 10**6,
+        "a" * 10**7,
+        "9" * 10**7,
         "(" * 10**6,
         "." * 10**6,
         "'" * 10**6,

@@ -21,6 +21,8 @@ from pipeline.corpus.kernels.utf8 import readonly
 TOP_ORDERS = (2, 3, 4)
 AGAIN_ORDERS = (5, 6, 7, 8, 9, 10)
 _ORDERS = len(TOP_ORDERS) + len(AGAIN_ORDERS)
+MAX_TOKENS = 1 << 22
+"""Of a longer document this many are looked at: 200 MB of tables."""
 _STEP = np.uint64(0xD6E8FEB86659FD93)
 
 I64 = npt.NDArray[np.int64]
@@ -34,7 +36,7 @@ def gram_chars(
     A top n-gram is counted with the n - 1 spaces between its tokens, a repeated one without.
     About 40 bytes of memory per token of the longest document while it runs.
     """
-    longest = int(np.diff(bounds).max(initial=0))
+    longest = min(int(np.diff(bounds).max(initial=0)), MAX_TOKENS)
     slots = table_slots(longest)
     found = np.zeros((_ORDERS, len(bounds) - 1), np.int64)
     _all_orders(
@@ -72,7 +74,7 @@ def _all_orders(
 ) -> None:
     """found (9, N). ends (M + 1,), grams, places, slots (M,), keys, counts: scratch."""
     for row in range(len(bounds) - 1):
-        first, count = bounds[row], bounds[row + 1] - bounds[row]
+        first, count = bounds[row], min(bounds[row + 1] - bounds[row], MAX_TOKENS)
         left = _start(hashes, chars, first, count, ends, grams, places)
         for order in range(2, 11):
             if count < order:
@@ -184,7 +186,7 @@ def repeated_chars(
     For the first `num_top` orders: count x length of the most frequent n-gram that occurs twice at
     least, of several the longest. For the others: words in n-grams met before, each word once.
     """
-    longest = int(np.diff(bounds).max(initial=0))
+    longest = min(int(np.diff(bounds).max(initial=0)), MAX_TOKENS)
     slots = table_slots(longest)
     found = np.zeros((len(orders), len(bounds) - 1), np.int64)
     _repeated_orders(
@@ -220,7 +222,7 @@ def _repeated_orders(
     found: Array,
 ) -> None:
     for row in range(len(bounds) - 1):
-        first, count = bounds[row], bounds[row + 1] - bounds[row]
+        first, count = bounds[row], min(bounds[row + 1] - bounds[row], MAX_TOKENS)
         left = _start(hashes, chars, first, count, ends, grams, places)
         previous = 1
         for k in range(len(orders)):

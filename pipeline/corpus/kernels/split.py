@@ -5,7 +5,8 @@
 The rules are those of spaCy 3.8's English tokenizer, whose words the published thresholds were
 tuned on: exceptions first, then affixes peeled off from both ends, then URLs whole, then infixes.
 Characters of scripts without spaces are tokens of their own (there spaCy would keep whole
-sentences as one word). A chunk of more than CHUNK_BYTES is cut.
+sentences as one word). A chunk of more than CHUNK_BYTES is cut; a document has
+MAX_DOCUMENT_TOKENS, what follows them is not looked at.
 """
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipeline.corpus.kernels.english import MAX_CHARS, exceptions
 from pipeline.corpus.kernels.utf8 import decode, readonly
 
 CHUNK_BYTES = 1 << 16
+MAX_DOCUMENT_TOKENS = 1 << 22  # 120 MB of tables; forty times the words that Gopher allows
 _DOT = ord(".")
 _SCRATCH = (  # code points, their bytes, tokens' first and last code points, marks
     CHUNK_BYTES,
@@ -77,7 +79,7 @@ def _plain_word(data: Array, at: int, end: int, classes: Array, lengths: Array) 
 
     0 for any other chunk, and for those that may be exceptions.
     """
-    stop = at
+    stop, end = at, min(end, at + CHUNK_BYTES)  # never look far: the next chunk would again
     while stop < end and 97 <= (data[stop] | 32) <= 122:
         stop += 1
     size = stop - at
@@ -85,7 +87,7 @@ def _plain_word(data: Array, at: int, end: int, classes: Array, lengths: Array) 
         while stop < end and 48 <= data[stop] <= 57:
             stop += 1
         return stop - at if stop == end or data[stop] == 32 or data[stop] == 10 else 0
-    if size >= CHUNK_BYTES - 4:
+    if stop == end and size == CHUNK_BYTES:
         return 0
     row = (data[at] & 127) * 128
     if size <= MAX_CHARS and (lengths[row + data[stop - 1]] >> size) & 1:
@@ -160,7 +162,7 @@ def _split_batch(
     count = 0
     for row in range(len(document_begins)):
         at, end = document_begins[row], document_ends[row]
-        while at < end:
+        while at < end and count - bounds[row] < MAX_DOCUMENT_TOKENS:
             if data[at] == 32 or data[at] == 10:
                 at += 1
                 continue

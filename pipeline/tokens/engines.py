@@ -59,7 +59,10 @@ class Reference:
 
 
 class Gigatoken:
-    """gigatoken over the ranks file of a tokenizer artifact; loading it proves nothing yet."""
+    """gigatoken over the ranks file of a tokenizer artifact; loading it proves nothing yet.
+
+    A text it fails on goes to tiktoken, so a failure found late costs time and nothing else.
+    """
 
     def __init__(self, tokenizer: Tokenizer, path: Path, scheme: str) -> None:
         """Raises whatever the package raises when it cannot load the ranks."""
@@ -76,6 +79,8 @@ class Gigatoken:
         self._reference = Reference(tokenizer)
         self._fast: Any = self._load()
         self._seen_bytes = 0
+        self.failed: str | None = None
+        """Its last failure, None so far."""
 
     def encode(self, text: bytes) -> Ids:
         """See Engine; a text tiktoken would be fed in pieces goes to tiktoken."""
@@ -84,7 +89,14 @@ class Gigatoken:
         self._seen_bytes += len(text)
         if self._seen_bytes > RECYCLE_BYTES:
             self._fast, self._seen_bytes = self._load(), len(text)
-        ids: Ids = self._fast.encode(text)
+        try:
+            ids: Ids = self._fast.encode(text)
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic in Rust derives from BaseException
+            self.failed = f"{type(error).__name__}: {error}"
+            self._fast = self._load()  # it may be broken now
+            return self._reference.encode(text)
         return ids
 
 
@@ -141,8 +153,10 @@ def _proved(tokenizer: Tokenizer, path: Path, texts: Sequence[bytes]) -> _Proved
         return _Proved(None, _refusal(f"needs {error.name}, which is not installed"))
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # noqa: BLE001 - a panic in Rust derives from BaseException
+    except BaseException as error:  # noqa: BLE001 - also where it cannot even load the ranks
         return _Proved(None, _refusal(f"fails: {type(error).__name__}: {error}"))
+    if fast.failed is not None:
+        return _Proved(None, _refusal(f"fails: {fast.failed}"))
     if difference is not None:
         return _Proved(None, _refusal(f"encodes {_shown(difference)} differently"))
     return _Proved(fast)

@@ -113,6 +113,19 @@ def test_an_engine_that_differs_or_fails_is_refused_with_the_reason(
     assert reason in choice.refused
 
 
+def test_a_text_the_engine_fails_on_later_is_encoded_by_tiktoken(
+    monkeypatch: pytest.MonkeyPatch, artifact: TrainedTokenizer, tokenizer: Tokenizer
+) -> None:
+    def panics_on_the_third(tokenizer: Tokenizer, text: bytes) -> np.ndarray:
+        return panics(tokenizer, text) if text == b"third" else exact(tokenizer, text)
+
+    pretend(monkeypatch, panics_on_the_third)
+    engine = load_engine(tokenizer, artifact.path, "gigatoken").engine
+    assert engine.name.startswith("gigatoken")
+    for text in (b"second", b"third", b"fourth"):
+        assert engine.encode(text).tolist() == tokenizer.encode(text.decode())
+
+
 def test_a_worker_with_a_wrong_engine_falls_back_and_says_so(
     monkeypatch: pytest.MonkeyPatch, artifact: TrainedTokenizer, tokenizer: Tokenizer
 ) -> None:
@@ -152,12 +165,13 @@ def test_a_text_tiktoken_takes_in_pieces_is_left_to_tiktoken(
     monkeypatch: pytest.MonkeyPatch, artifact: TrainedTokenizer, tokenizer: Tokenizer
 ) -> None:
     pretend(monkeypatch, exact)
-    engine = load_engine(tokenizer, artifact.path, "gigatoken").engine
+    engine: Any = load_engine(tokenizer, artifact.path, "gigatoken").engine
     monkeypatch.setattr(engine, "_fast", None)
     endless = b"x" + b" " * (LONGEST_STRETCH + 1) + b"y"
     assert engine.encode(endless).tolist() == tokenizer.encode(endless.decode())
-    with pytest.raises(AttributeError):
-        engine.encode(b"short")
+    assert engine.failed is None  # it was not even asked
+    engine.encode(b"short")
+    assert engine.failed is not None
 
 
 def test_the_memory_of_an_engine_is_thrown_away_now_and_then(

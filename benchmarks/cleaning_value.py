@@ -232,10 +232,11 @@ def rows_of(world: World, trained: Sequence[Trained]) -> list[Row]:
                         detail=True))  # fmt: skip
     for arm in trained[1:]:
         gap = difference(arm, trained[0])
+        told = f"{world.name}: {arm.arm} minus {trained[0].arm}"
         rows.append(
-            Row(f"{world.name}: {arm.arm} minus {trained[0].arm}", "bits/byte", gap.by_seed,
-                "lower", interval=(gap.low, gap.high))
+            Row(told, "bits/byte", (gap.value,), "lower", interval=(gap.low, gap.high))
         )  # fmt: skip
+        rows.append(Row(f"{told}, each seed", "bits/byte", gap.by_seed, "lower", detail=True))
     return rows
 
 

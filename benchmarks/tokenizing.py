@@ -7,6 +7,7 @@ turn. `python -m benchmarks.corpora FILE.jsonl` makes an input from what this ma
 """
 
 import argparse
+import importlib.util
 import json
 import shutil
 import sys
@@ -28,7 +29,7 @@ from benchmarks.results_file import (
     write_result,
 )
 from benchmarks.shared_input import Input, grown, prepare
-from pipeline.store.errors import DataError, MillError
+from pipeline.store.errors import ConfigError, DataError, MillError
 
 CORES = 2
 OURS = {"tiktoken": ["--engine", "tiktoken"], "gigatoken": []}
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-write", action="store_true", help="measure fully, print only")
     given = parser.parse_args(arguments)
     try:
+        if importlib.util.find_spec("gigatoken") is None:
+            raise ConfigError("the fast engine is missing; pip install gigatoken, then measure")
         measured = here(("tiktoken", "gigatoken", "pyarrow", "rustbpe"))
         if not (given.quick or given.no_write):
             require_clean(measured)

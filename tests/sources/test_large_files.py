@@ -1,5 +1,7 @@
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pipeline.store.runtime import Runtime
 from tests.sources.conftest import Read
 
 Reader = Callable[..., Read]
+CHECKOUT = Path(cuts.__file__).resolve().parents[3]
 
 
 def lines(count: int, seed: int = 0) -> bytes:
@@ -156,3 +159,29 @@ def test_row_groups_are_pieces_of_a_large_parquet_file(tmp_path: Path, read: Rea
     assert len(cut.parts) > 2
     assert list(cut.documents.values()) == list(whole.documents.values())
     assert [m["row"] for m in cut.metadata.values()] == list(range(400))
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from pipeline.corpus.reading import read_sources
+from pipeline.corpus.sources.jsonl import JsonlSource
+from pipeline.store.runtime import Runtime
+source = JsonlSource(name="web", paths=(sys.argv[1],))
+read_sources([source], root=Path(sys.argv[2]), runtime=Runtime())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_ten_times_the_input_needs_no_more_memory(tmp_path: Path) -> None:
+    peaks = []
+    for times in (1, 10):
+        path = tmp_path / f"{times}.jsonl"
+        line = json.dumps({"text": "word " * 600}).encode() + b"\n"
+        path.write_bytes(line * 7_000 * times)  # 21 and 210 MB
+        command = [sys.executable, "-c", PEAK, str(path), str(tmp_path / f"root{times}")]
+        result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+        peaks.append(int(result.stdout) / 1024)
+    assert peaks[1] < peaks[0] * 1.25, peaks
+    assert peaks[1] < 400, peaks

@@ -28,6 +28,8 @@ WALL_FACTOR = 10.0  # a page that sleeps uses no CPU: after this many times the 
 PAGES_PER_PROCESS = 5_000  # the extractors' caches grow; a new process starts in half a second
 LENGTH = struct.Struct("<I")
 REPLY = struct.Struct("<BI")
+# jusText asks for `lxml[html_clean]`, an extra that older versions of pip do not find.
+PACKAGES = {"trafilatura": "trafilatura lxml_html_clean", "resiliparse": "resiliparse"}
 ExtractorName = Literal["trafilatura", "resiliparse"]
 Favor = Literal["balanced", "precision", "recall"]
 
@@ -47,7 +49,7 @@ def extractor_version(name: ExtractorName) -> str:
     except PackageNotFoundError as error:
         raise ConfigError(
             f"reading HTML with extractor={name} needs a package that is not installed; "
-            f"pip install {name}"
+            f"pip install {PACKAGES[name]}"
         ) from error
 
 
@@ -120,7 +122,7 @@ class Extractor:
             self._end()
             raise ConfigError(
                 f"the extractor {self._command[3]} does not start ({' '.join(told)}); "
-                f"pip install --force-reinstall {self._command[3]}"
+                f"pip install --force-reinstall {PACKAGES[self._command[3]]}"
             ) from error
         return process
 

@@ -21,7 +21,7 @@ from pipeline.corpus.filters.base import Filter, Rewrite, Step
 from pipeline.corpus.filters.judging import labels_of
 from pipeline.corpus.measured import KEPT, MeasuredPart, measured_parts
 from pipeline.corpus.rejects import rejudge
-from pipeline.store.errors import ConfigError
+from pipeline.store.errors import ArtifactError, ConfigError
 
 
 @dataclass
@@ -69,12 +69,18 @@ def compare(
 ) -> Rejudged:
     """Judge every stored document by `after`.
 
-    ConfigError when `after` needs what `before` never measured, or measures it otherwise.
+    ConfigError when `after` needs what `before` never measured, or measures it otherwise;
+    ArtifactError for a corpus of an earlier version.
     """
     check_comparable(before, after)
     found = Rejudged()
     chosen: list[tuple[int, Moved]] = []
     for part in measured_parts(corpus):
+        if "language" not in part.table.column_names:
+            raise ArtifactError(
+                f"{corpus.ref} was cleaned by an earlier version that kept less on record; run "
+                "clean again"
+            )
         reasons = [reason or KEPT for reason in rejudge(part.path, after).reasons]
         chosen = _smallest([*chosen, *_add(found, part, reasons)], examples)
     found.examples = [moved for _, moved in chosen]

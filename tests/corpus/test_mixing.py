@@ -9,8 +9,6 @@ from pydantic import ValidationError
 
 from pipeline.corpus.document import DOCUMENT_SCHEMA
 from pipeline.corpus.mixing import (
-    Budget,
-    MixingConfig,
     MixPart,
     PartDocuments,
     Weighed,
@@ -19,6 +17,7 @@ from pipeline.corpus.mixing import (
     passes,
     read_repeats,
 )
+from pipeline.corpus.mixing_settings import Budget, MixingConfig
 from pipeline.store.errors import ConfigError
 
 

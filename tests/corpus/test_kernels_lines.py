@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.kernels.counts import sentence_counts
-from pipeline.corpus.kernels.lines import line_shapes, repeated_pieces, web_lines
+from pipeline.corpus.kernels.lines import (
+    line_shapes,
+    repeated_pieces,
+    trimmed_pieces,
+    web_lines,
+)
 from pipeline.corpus.kernels.phrases import first_marked_lines
 from pipeline.corpus.kernels.tokens import tokens_of
 
@@ -38,6 +43,17 @@ def test_repeated_pieces_equal_splitting_by_hand(texts: list[str]) -> None:
         assert tuple(found[:3, row]) == repeats_by_hand(re.split(r"\n+", text))
         assert tuple(found[3:6, row]) == repeats_by_hand(re.split(r"\n{2,}", text.strip()))
         assert found[6, row] == len(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.sampled_from([1, 2]))
+def test_trimmed_pieces_equal_splitting_by_hand(texts: list[str], newlines: int) -> None:
+    batch = TextBatch.of(texts)
+    found = trimmed_pieces(batch.data, batch.offsets, newlines)
+    for row, text in enumerate(texts):
+        pieces = [piece.strip() for piece in text.split("\n" * newlines)]
+        count, again, again_chars = repeats_by_hand([piece for piece in pieces if piece])
+        assert tuple(found[:, row]) == (count, again, sum(map(len, pieces)), again_chars)
 
 
 @settings(max_examples=300, deadline=None)

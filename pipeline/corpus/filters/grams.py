@@ -1,18 +1,16 @@
 """Repeated word n-grams inside documents, for all documents of a batch at once.
 
-Legend: N documents, K values.
+Legend: N documents.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from pipeline.corpus.kernels.grams import repeated_chars
-from pipeline.corpus.words import I64, WordTable
+from pipeline.corpus.words import WordTable
 
 Shares = npt.NDArray[np.float64]
 
@@ -40,14 +38,3 @@ def gram_measures(
     # Overlapping occurrences of one n-gram could exceed 1.
     shares = {n: np.minimum(covered[k] / totals, 1.0) for k, n in enumerate(orders)}
     return GramMeasures({n: shares[n] for n in top}, {n: shares[n] for n in duplicate})
-
-
-def first_occurrences(ids: npt.NDArray[Any]) -> tuple[I64, npt.NDArray[np.bool_]]:
-    """((K,) ids renumbered by first appearance, (K,) whether this is the first appearance)."""
-    encoded = pa.array(ids).dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    numbers = encoded.astype(np.int64)
-    first = np.ones(len(numbers), np.bool_)
-    # A value never met before raises the running maximum of such numbers.
-    highest = np.maximum.accumulate(numbers) if len(numbers) else numbers
-    first[1:] = highest[1:] > highest[:-1]
-    return numbers, first

@@ -10,13 +10,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.base import Codes, Filter, Measures
-from pipeline.corpus.filters.grams import first_occurrences, gram_measures
+from pipeline.corpus.filters.grams import gram_measures
+from pipeline.corpus.kernels.lines import trimmed_pieces
 from pipeline.corpus.words import words_of
 
 TOP_GRAMS = (2, 3, 4)
@@ -77,9 +76,9 @@ class RepetitionFilter(Filter):
         """Shares in 0 to 1 for every reason, and `spaceless`: which set of bounds applies."""
         words = words_of(batch)
         found: Measures = {"spaceless": words.is_spaceless}
-        for unit, separator in (("line", "\n"), ("paragraph", "\n\n")):
+        for unit, newlines in (("line", 1), ("paragraph", 2)):
             found[f"duplicate_{unit}s"], found[f"duplicate_{unit}_chars"] = duplicate_pieces(
-                batch.text_array, separator
+                batch, newlines
             )
         grams = gram_measures(words, top=TOP_GRAMS, duplicate=(*DUPLICATE_GRAMS, SPACELESS_RUN))
         found |= {f"top_{n}_gram": grams.top[n] for n in TOP_GRAMS}
@@ -111,24 +110,11 @@ class RepetitionFilter(Filter):
 
 
 def duplicate_pieces(
-    texts: pa.LargeStringArray, separator: str
+    batch: TextBatch, newlines: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """((N,) share of pieces seen before in the document, (N,) share of their characters).
 
-    Pieces are trimmed and empty ones left out: blank lines are no repetition.
+    Pieces lie between runs of `newlines` newlines, trimmed; blank lines are no repetition.
     """
-    count = len(texts)
-    split = pc.split_pattern(texts, separator)
-    pieces = pc.utf8_trim_whitespace(split.flatten())
-    lengths = pc.utf8_length(pieces).to_numpy(zero_copy_only=False).astype(np.int64)
-    per_document = pc.list_value_length(split).to_numpy(zero_copy_only=False)
-    document = np.repeat(np.arange(count), per_document)
-    ids = pieces.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    filled = lengths > 0
-    document, ids, lengths = document[filled], ids[filled], lengths[filled]
-    again = ~first_occurrences(ids * count + document)[1]
-    totals = np.maximum(np.bincount(document, minlength=count), 1)
-    chars = np.maximum(np.bincount(document, lengths, minlength=count), 1)
-    repeated = np.bincount(document[again], minlength=count)
-    repeated_chars = np.bincount(document[again], lengths[again], minlength=count)
-    return repeated / totals, repeated_chars / chars
+    pieces, again, chars, again_chars = trimmed_pieces(batch.data, batch.offsets, newlines)
+    return again / np.maximum(pieces, 1), again_chars / np.maximum(chars, 1)

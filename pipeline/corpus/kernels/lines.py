@@ -45,6 +45,23 @@ def web_lines(data: U8, offsets: I64) -> I64:
     return found
 
 
+def trimmed_pieces(data: U8, offsets: I64, newlines: int) -> I64:
+    r"""(4, N): pieces between runs of `newlines` `\n` or more, repeated ones; characters of both.
+
+    Pieces are trimmed, blank ones do not count.
+    """
+    found = np.zeros((4, len(offsets) - 1), np.int64)
+    _trimmed(
+        readonly(data),
+        readonly(offsets),
+        char_classes(),
+        newlines,
+        *_scratch(data, offsets),
+        found,
+    )
+    return found
+
+
 def _scratch(data: U8, offsets: I64) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """A hash table with room for the lines of any one document."""
     most = np.zeros(1, np.int64)
@@ -152,6 +169,38 @@ def _pieces(
         found[0, row], found[1, row], found[2, row] = lines + edges, lines_again, line_chars
         found[3, row], found[4, row], found[5, row] = parts, parts_again, part_chars
         found[6, row] = total
+
+
+@leaf
+def _trimmed(
+    data: Array,
+    offsets: Array,
+    classes: Array,
+    newlines: int,
+    keys: Array,
+    stamps: Array,
+    found: Array,
+) -> None:
+    for row in range(len(offsets) - 1):
+        at, hi = offsets[row], offsets[row + 1]
+        while at < hi:
+            end, run = at, 0
+            while end < hi and run < newlines:
+                run = run + 1 if data[end] == _NEWLINE else 0
+                end += 1
+            first, last = strip_limits(data, at, end, classes)
+            at = end
+            if first == last:
+                continue
+            key, chars = np.uint64(0), 0
+            for k in range(first, last):
+                key = (key + np.uint64(data[k])) * _STEP
+                chars += (data[k] & 0xC0) != 0x80
+            found[0, row] += 1
+            found[2, row] += chars
+            if not _is_new(_piece_key(key, last - first), row + 1, keys, stamps):
+                found[1, row] += 1
+                found[3, row] += chars
 
 
 @inner

@@ -82,6 +82,13 @@ def _check_shards(config: PretrainConfig, shards: TokenShards, vocabulary: Token
             f"pretrain.context_length={config.context_length} exceeds what the shards allow; their "
             f"{shards.num_tokens} training tokens allow {max(limit, 0)}; lower it or add text"
         )
+    mixture, known = config.batching.mixture, shards.facts.get("sources", {})
+    for source in mixture.sources if mixture is not None and known else ():
+        if source not in known:
+            raise ConfigError(
+                f"pretrain.batching.mixture names the source {source!r}; the shards hold "
+                f"{', '.join(sorted(known))}"
+            )
     expected = shards.facts.get("tokenizer_sha256")
     if expected is not None and expected != vocabulary.sha256:
         raise ConfigError(

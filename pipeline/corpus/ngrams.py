@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.word_kernel import mixed
-from pipeline.corpus.words import I64, U64, WordTable
+from pipeline.corpus.words import I64, U64, WordTable, ascending
 
 OVERLAP_WORDS = 13
 _STEP = 0xD6E8FEB86659FD93  # odd; another multiplier than inside words
@@ -137,7 +137,7 @@ class HeldOutGrams:
         document = np.searchsorted(words.bounds, first_words, side="right") - 1
         hits = np.bincount(document, minlength=len(words))
         share = hits / np.maximum(words.counts - (OVERLAP_WORDS - 1), 1)
-        pairs = np.unique(document.astype(np.uint64) << np.uint64(32) | slot.astype(np.uint64))
+        pairs = ascending(document.astype(np.uint64) << np.uint64(32) | slot.astype(np.uint64))
         distinct = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         rows = (pairs >> np.uint64(32)).astype(np.int64)
         covered = self._covered(distinct.astype(np.int64), rows, len(words))

@@ -153,6 +153,17 @@ def words_in(data: npt.NDArray[np.uint8], offsets: I64) -> WordTable:
     )
 
 
+def ascending(values: U64) -> U64:
+    """The distinct values in order; `values` is used up.
+
+    np.unique of numpy 2.4 goes through a hash table that takes thirty times as long on millions.
+    """
+    values.sort()
+    keep = np.ones(len(values), np.bool_)
+    keep[1:] = values[1:] != values[:-1]
+    return values[keep]
+
+
 def mix(values: U64) -> U64:
     """splitmix64's finaliser: every input bit reaches every output bit."""
     values = (values ^ (values >> np.uint64(30))) * _MIX_1

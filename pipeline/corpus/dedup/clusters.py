@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus.dedup.pool import Pool
-from pipeline.corpus.dedup.removal import OF_OTHERS, REASONS, number_of
+from pipeline.corpus.dedup.pool import I32, Pool
+from pipeline.corpus.dedup.removal import REASONS, follows_another
 from pipeline.corpus.words import I64
 
 LARGEST = 20
@@ -13,12 +13,9 @@ MEMBERS = 20
 """Members listed of one cluster; its size counts them all."""
 
 
-def cluster_facts(pool: Pool, keepers: I64) -> dict[str, Any]:
+def cluster_facts(pool: Pool, keepers: I32) -> dict[str, Any]:
     """Number of clusters and documents in them, sizes, the largest with members and keeper."""
-    numbers = [number_of(reason) for reason in OF_OTHERS]
-    ranks = np.arange(len(pool))
-    is_member = np.isin(pool.reason, numbers) & (keepers >= 0) & (keepers != ranks)
-    members = np.flatnonzero(is_member)
+    members = np.flatnonzero(follows_another(pool) & (keepers >= 0))
     keeper, sizes = np.unique(keepers[members], return_counts=True)
     order = np.lexsort((keeper, -sizes))[:LARGEST]
     return {

@@ -14,7 +14,7 @@ from pipeline.corpus.dedup.kernels import band_keys, crowd_pairs, unite_buckets
 from pipeline.corpus.dedup.pool import STAYS, Pool
 from pipeline.corpus.dedup.segments import flat
 from pipeline.corpus.dedup.spill import Spill
-from pipeline.corpus.words import I64, U64
+from pipeline.corpus.words import I64, U64, ascending
 
 ALL_PAIRS_UP_TO = 64
 """A larger bucket compares each member with a few only, so that its cost stays linear."""
@@ -127,11 +127,11 @@ def _emit(found: Found, pool: Pool, keys: U64, ranks: npt.NDArray[np.int32]) -> 
             ranks, heads[some], sizes[some], pool.num_fixed,
             ALL_PAIRS_UP_TO, CROWD_FIRST, CROWD_NEAR, codes,
         )  # fmt: skip
-        codes = np.unique(codes[:count])
+        codes = ascending(codes[:count])
         found.num_pairs += len(codes)
         later = (codes >> np.uint64(32)).astype(np.int64)
         found.pairs.add(found.pairs.by_range(later, len(pool)), codes)
 
 
 _NONE: I64 = np.zeros(0, np.int64)
-_PAIRS_AT_ONCE = 4_000_000  # 32 MB
+_PAIRS_AT_ONCE = 1_000_000  # 8 MB, some times over

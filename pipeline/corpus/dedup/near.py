@@ -16,8 +16,8 @@ from pipeline.corpus.dedup.pool import STAYS, Pool
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
 from pipeline.corpus.words import I64
 
-_SHINGLES_AT_ONCE = 16_000_000  # 64 MB of 32-bit shingles
-_PAIRS_AT_ONCE = 1_000_000
+_SHINGLES_AT_ONCE = 8_000_000  # 32 MB of 32-bit shingles
+_PAIRS_AT_ONCE = 250_000
 
 
 def remove_near_duplicates(

@@ -25,7 +25,7 @@ U8 = npt.NDArray[np.uint8]
 STAYS = 0
 GONE = 255
 """Of an earlier corpus, which dropped it itself."""
-_ID_BATCH = 1_000_000  # ids sorted at a time; bounds the memory that strings take
+_ID_BATCH = 250_000  # ids sorted at a time; bounds the memory that strings take
 _LENGTH_BITS = 33
 _LONGEST = (1 << _LENGTH_BITS) - 1
 

@@ -11,9 +11,10 @@ little but lines found elsewhere repeated_lines (off by default)
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.dedup.pool import GONE, Pool
+from pipeline.corpus.dedup.pool import GONE, I32, Pool
 from pipeline.corpus.words import I64
 
 HELD_OUT_OVERLAP = "held_out_overlap"
@@ -55,13 +56,19 @@ def number_of(reason: str) -> int:
     return REASONS.index(reason)
 
 
-def keepers_of(pool: Pool) -> I64:
+def follows_another(pool: Pool) -> npt.NDArray[np.bool_]:
+    """(M,) whether a document left because of another one of its group."""
+    table = np.zeros(256, np.bool_)
+    table[[number_of(reason) for reason in OF_OTHERS]] = True
+    return table[pool.reason]
+
+
+def keepers_of(pool: Pool) -> I32:
     """(M,) the rank that stays in the end of each one's group: its own unless it repeats another.
 
     -1 where the group has nobody left.
     """
-    follows = np.isin(pool.reason, [number_of(reason) for reason in OF_OTHERS])
-    keeper = np.where(follows, pool.twin, np.arange(len(pool), dtype=np.int32)).astype(np.int64)
+    keeper = np.where(follows_another(pool), pool.twin, np.arange(len(pool), dtype=np.int32))
     while True:  # a copy's original may be a near-duplicate: three steps at most
         further = keeper[keeper]
         if np.array_equal(further, keeper):
@@ -71,13 +78,13 @@ def keepers_of(pool: Pool) -> I64:
     return keeper
 
 
-def removed_table(pool: Pool, segment: int, keepers: I64) -> pa.Table:
+def removed_table(pool: Pool, segment: int, keepers: I32) -> pa.Table:
     """The removal list of a part in REMOVED_SCHEMA, rows ascending."""
     ranks = pool.ranks_of(segment).astype(np.int64)
     gone = pool.reason[ranks]
     rows = np.flatnonzero((gone != 0) & (gone != GONE))
     ranks = ranks[rows]
-    twins, keeper = pool.twin[ranks].astype(np.int64), keepers[ranks]
+    twins, keeper = pool.twin[ranks].astype(np.int64), keepers[ranks].astype(np.int64)
     jaccard = np.round(pool.jaccard[ranks].astype(np.float64), 6)
     keeper[keeper < pool.num_fixed] = -1
     with pool.segments.opened(segment) as table:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.words import I64, U64
+from pipeline.corpus.words import I64, U64, ascending
 
-PARTITION_RECORDS = 2_000_000
-"""About this many records are sorted at a time: 24 MB of band keys and as much scratch."""
+PARTITION_RECORDS = 1_000_000
+"""About this many records are sorted at a time: 12 MB of band keys, scratch some times that."""
 
 
 class Spill:
@@ -76,7 +76,7 @@ class Spill:
         if not path.exists():
             return
         values = np.memmap(path, np.uint64, "r")
-        pieces = -(-len(values) // (2 * PARTITION_RECORDS))
+        pieces = -(-len(values) // PARTITION_RECORDS)
         sample = np.sort(values[:: max(1, len(values) // 65_536)])
         cuts = sample[np.linspace(0, len(sample), pieces + 1).astype(np.int64)[1:-1]]
         limits = [0, *np.unique(cuts).tolist(), 1 << 64]
@@ -88,6 +88,6 @@ class Spill:
                     for first in range(0, len(values), PARTITION_RECORDS)
                 )
             ]
-            yield np.unique(np.concatenate(found))
+            yield ascending(np.concatenate(found))
         del values
         path.unlink()

@@ -37,7 +37,8 @@ _FINEWEB2_LINES = {"max_short_lines": 1.0, "max_duplicate_line_chars": 0.1}
 FINEWEB2_ZH: tuple[Step, ...] = (
     HanFilter(),
     # FineWeb-2 configs/cmn_Hani.yml, where a word is jieba's; here it is a character, so that no
-    # rule presumes spaces. On Debian's Chinese manual pages both agree on all n-gram rules in 99 %.
+    # rule presumes spaces. On 1,228 Chinese manual pages this filter decides alike for both in
+    # 95 %; bounds for longer runs of characters, or looser ones, came no closer (94.5 to 95 %).
     GopherRepetitionFilter(
         **_NO_PARAGRAPHS,
         max_duplicate_lines=0.287,

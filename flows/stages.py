@@ -1,5 +1,7 @@
 """Every stage of the project as the flows use it: retries, tags and what Prefect shows of it."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from flows import show
@@ -56,9 +58,15 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
+def _ranks_folders(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
+    """Where tiktoken was told to keep its files, as tiktoken itself looks there first."""
+    named = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
+    return {"ranks_folders": (Path(named),)} if named else {}
+
+
 freeze_eval_set = Stage("eval_set", _freeze.freeze_eval_set, retries=2)
 clean_corpus = Stage("clean", _clean.clean_corpus, retries=2, show=show.funnel)
-train_tokenizer = Stage("tokenizer", _tokenizer.train_tokenizer, retries=2)
+train_tokenizer = Stage("tokenizer", _tokenizer.train_tokenizer, retries=2, extras=_ranks_folders)
 tokenize_corpus = Stage("tokenize", _tokenize.tokenize_corpus, retries=2)
 prepare_examples = Stage("examples", _examples.prepare_examples, retries=2)
 pretrain = Stage("pretrain", _pretrain.pretrain, show=show.loss_curve, tags=("training",))

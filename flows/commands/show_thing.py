@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.tree import Tree
@@ -118,20 +117,16 @@ def _show_model(console: Console, uri: str, root: Path) -> None:
 
 def _show_document(console: Console, doc_id: str, root: Path) -> None:
     """Where a document went, in every cleaned corpus under the root."""
-    from pipeline.corpus.journey import journey  # pyarrow
+    from pipeline.reports.journey import find_journey, render_journey  # pyarrow
 
     corpora = [a for a in finished_artifacts(root) if isinstance(a, CleanedCorpus)]
     found = False
     for corpus in corpora:
-        steps = journey(corpus, doc_id)
-        if steps is None:
+        journey = find_journey(corpus, doc_id)
+        if journey is None:
             continue
         found = True
-        console.print(f"[bold]{doc_id}[/bold] in {corpus.ref}: {steps['verdict']}")
-        for name, value in steps["measures"].items():
-            console.print(f"  {name:<40} {_short(value)}")
-        for trained in _trained_on(root, corpus):
-            console.print(f"  {trained}")
+        console.print(render_journey(journey, _trained_on(root, corpus)))
     if not found:
         raise DataError(
             f"{doc_id!r} is no artifact, run or model, and no document of the {len(corpora)} "
@@ -144,7 +139,7 @@ def _trained_on(root: Path, corpus: CleanedCorpus) -> list[str]:
     lines = []
     for artifact in finished_artifacts(root):
         if artifact.stage in ("pretrain", "finetune") and _descends(artifact, corpus.ref):
-            lines.append(f"corpus of {artifact.ref}")
+            lines.append(artifact.ref)
     return lines
 
 
@@ -152,7 +147,3 @@ def _descends(artifact: Artifact, reference: str) -> bool:
     if reference in artifact.manifest.inputs:
         return True
     return any(_descends(parent, reference) for parent in parents_of(artifact))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

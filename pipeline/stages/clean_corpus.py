@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import CleanedCorpus, EvalSet
 from pipeline.corpus.bias import GroupFile, shipped_groups
-from pipeline.corpus.cleaned import cut_bytes, read_removed, removed_name
+from pipeline.corpus.cleaned import cut_bytes, cuts_name, read_removed, removed_name
 from pipeline.corpus.cleaning import PartConfig, PartJob, clean_part
 from pipeline.corpus.dedup.earlier import earlier_corpora
 from pipeline.corpus.dedup.held_out import HeldOutSet, held_out_sets
@@ -195,10 +195,18 @@ def _mixed(work: _Work, parts: Sequence[MergePart], directory: Path) -> dict[str
     if work.config.mixing.changes_nothing(weights):
         return {}
     documents = [
-        MixPart(part.source, PartDocuments(part.path / DOCUMENTS, directory / removed_name(i)))
+        MixPart(
+            part.source,
+            PartDocuments(part.path / DOCUMENTS, directory / removed_name(i), _cuts(directory, i)),
+        )
         for i, part in enumerate(parts)
     ]
     return {"mixing": mix_parts(documents, work.config.mixing, directory, source_weights=weights)}
+
+
+def _cuts(directory: Path, index: int) -> Path | None:
+    path = directory / cuts_name(index)
+    return path if path.is_file() else None
 
 
 def _clean_parts(work: _Work) -> None:

@@ -7,6 +7,7 @@
 `pipeline/tokens/batches.py` reads it, shifts by one and keeps segments from seeing each other.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +17,19 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.conversations.example import Example, read_examples
+from pipeline.conversations.example import Example, Message, read_examples
 from pipeline.conversations.replay import Replay, replay_rows
 from pipeline.conversations.template import (
     Segments,
     TextEncoder,
     TurnChoice,
+    chat_segments,
     pair_segments,
     segments,
 )
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.files import replacing
+from pipeline.tokens.fitting import lay_out
 
 Policy = Literal["drop", "truncate_prompt_left", "error"]
 PACKED_SCHEMA = pa.schema([
@@ -70,6 +73,7 @@ def write_rows(
             f"(dropped: {dict(dropped)}); raise it or choose policy=truncate_prompt_left"
         )
     bins = best_fit([len(item.ids) for item in fitted], capacity) if pack else _alone(len(fitted))
+    bins.sort(key=min)  # longest first is how they were made; the first rows must be like the rest
     target_tokens = sum(sum(item.trainable) for item in fitted)
     replayed: list[Row] = []
     if replay is not None:
@@ -170,17 +174,41 @@ def _truncate_left(example: Example, tokenizer: TextEncoder, fitting: _Fitting) 
 
 
 def _without_oldest_turns(example: Example, tokenizer: TextEncoder, fitting: _Fitting) -> _Fit:
-    """System turns at the start stay; after them turns go until the rest begins with a user."""
+    """System turns at the start stay; after them turns go until the rest begins with a user.
+
+    Where the last question and its answer alone are too long, the question loses its beginning.
+    """
     turns = list(example.messages)
     lead = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
-    for start in range(lead + 1, len(turns)):
-        if turns[start].role != "user":
+    start = lead
+    for later in range(lead + 1, len(turns)):
+        if turns[later].role != "user":
             continue
+        start = later
         shorter = replace(example, messages=(*turns[:lead], *turns[start:]))
         item = segments(shorter, tokenizer, train_on=fitting.train_on)
         if len(item.ids) <= fitting.capacity:
             return _Fit(item, truncated=True)
-    return _Fit(reason="last_turn_too_long")
+    return _cut_question(turns[:lead], turns[start:], tokenizer, fitting)
+
+
+def _cut_question(
+    lead: Sequence[Message], turns: Sequence[Message], tokenizer: TextEncoder, fitting: _Fitting
+) -> _Fit:
+    """The first of `turns`, a user's, without as many of its first tokens as do not fit."""
+    if not turns:
+        return _Fit(reason="no_target")
+    question = tokenizer.encode(turns[0].content)
+    empty = [*lead, replace(turns[0], content=""), *turns[1:]]
+    rest = chat_segments(empty, tokenizer, train_on=fitting.train_on)
+    room = fitting.capacity - len(rest.ids)
+    if room < 0:
+        return _Fit(reason="answer_too_long")
+    at = len(chat_segments(empty[: len(lead) + 1], tokenizer).ids) - 1  # the end of its turn
+    kept = question[len(question) - room :]
+    ids = [*rest.ids[:at], *kept, *rest.ids[at:]]
+    trainable = [*rest.trainable[:at], *[0] * len(kept), *rest.trainable[at:]]
+    return _Fit(Segments(ids, trainable), truncated=True)
 
 
 _POLICIES: dict[str, Callable[[Example, TextEncoder, _Fitting], _Fit]] = {
@@ -195,31 +223,10 @@ def _alone(count: int) -> list[list[int]]:
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best-fit decreasing: each item, longest first, goes to the fullest row that still holds it.
-
-    O(n log n + n * capacity / 64): the free spaces that occur are the bits of one integer.
-    Every length must be in 1..capacity. Returns the item numbers of each row.
-    """
-    assert all(0 < length <= capacity for length in lengths)
-    bins: list[list[int]] = []
-    with_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows by free space
-    occurring = 0
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[i]
-        fitting = occurring >> length
-        if fitting:
-            room = length + (fitting & -fitting).bit_length() - 1
-            row = with_room[room].pop()
-            if not with_room[room]:
-                occurring &= ~(1 << room)
-            bins[row].append(i)
-        else:
-            room, row = capacity, len(bins)
-            bins.append([i])
-        left = room - length
-        with_room[left].append(row)
-        occurring |= 1 << left
-    return bins
+    """The item numbers of each row, packed by best fit decreasing; every length in 1..capacity."""
+    layout = lay_out(np.array(lengths, np.int64), capacity, pack=True)
+    edges = layout.offsets.tolist()
+    return [layout.pieces[i:j].tolist() for i, j in itertools.pairwise(edges)]
 
 
 def _packed(

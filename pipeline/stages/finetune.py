@@ -16,9 +16,10 @@ from typing import Any
 from model.architectures import AnyModel
 from model.lora import largest_rank
 from pipeline.artifacts import Checkpoint, ExampleSet, TokenShards, TrainedTokenizer
-from pipeline.conversations.example import read_examples
+from pipeline.conversations.example import Example, Message, read_examples
 from pipeline.conversations.packing import write_rows
 from pipeline.conversations.replay import Replay
+from pipeline.conversations.template import question_ids
 from pipeline.evals.coverage import DIVERSITY, choose_examples
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ConfigError, DataError
@@ -30,10 +31,12 @@ from pipeline.training.build import train_artifact
 from pipeline.training.config import Epochs, FinetuneConfig, Tokens
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
+from pipeline.training.sampling import prompt_room
 from pipeline.training.start import stored_architecture
 
-VERSION = 2
+VERSION = 3
 DEFAULT_PROMPTS = 4  # questions taken from the validation examples when the config names none
+LOOKED_AT = 100  # examples among which questions that fit are sought
 
 
 def finetune(
@@ -84,8 +87,7 @@ def finetune(
         rows = _write_rows(config, sources, tokenizer, directory / "rows", length, runtime, replay)
         job = _job(config, base, model, tokenizer, directory, runtime, rows=rows, length=length)
         job = replace(job, digest=key.fingerprint, dtype=dtype)
-        if not job.prompts:
-            job = replace(job, prompts=_questions(examples))
+        job = _with_questions(job, config, examples, tokenizer)
         facts = {
             "diversity": diversity,
             "examples": rows,
@@ -184,9 +186,46 @@ def _warn_unvalidated(reason: str, runtime: Runtime) -> None:
     runtime.progress.event("warning", {"message": f"{reason}; the last weights are kept"})
 
 
-def _questions(examples: ExampleSet) -> tuple[str, ...]:
-    found = islice(read_examples(examples.path / "validation.jsonl"), DEFAULT_PROMPTS)
-    return tuple(example.question for example in found)
+def _with_questions(
+    job: TrainingJob, config: FinetuneConfig, examples: ExampleSet, tokenizer: TrainedTokenizer
+) -> TrainingJob:
+    """The job with the questions it answers on the way, asked in the form that is trained.
+
+    Unless the config names some, they are validation examples that leave room for an answer.
+    """
+    vocabulary = Tokenizer.load(tokenizer.path)
+    if config.prompts:
+        chat = _has_conversations(examples)
+        asked = [_question(prompt, chat=chat) for prompt in config.prompts]
+        texts = config.prompts
+    else:
+        room = prompt_room(job.context_length, job.sample_tokens)
+        asked = _questions(examples, vocabulary, room)
+        texts = tuple(example.question for example in asked)
+    ids = tuple(tuple(question_ids(example, vocabulary)) for example in asked)
+    return replace(job, prompts=texts, prompt_ids=ids)
+
+
+def _question(prompt: str, *, chat: bool) -> Example:
+    turns = (Message("user", prompt),) if chat else ()
+    return Example(id="", prompt=prompt, answer="", messages=turns)
+
+
+def _has_conversations(examples: ExampleSet) -> bool:
+    """Most of what is trained are conversations, as far as the beginning tells."""
+    first = list(islice(read_examples(examples.path / "train.jsonl"), 100))
+    return sum(bool(example.messages) for example in first) > len(first) / 2
+
+
+def _questions(examples: ExampleSet, vocabulary: Tokenizer, room: int) -> list[Example]:
+    """Those of the validation split, or of the training split where that one is empty."""
+    found: list[Example] = []
+    for split in ("validation", "train"):
+        found += islice(read_examples(examples.path / f"{split}.jsonl"), LOOKED_AT)
+        if found:
+            break
+    fitting = [example for example in found if len(question_ids(example, vocabulary)) <= room]
+    return (fitting or found)[:DEFAULT_PROMPTS]
 
 
 def _job(

@@ -56,6 +56,8 @@ class TrainingJob:
     sample_tokens: int
     answer_prompts: bool
     """Prompts are questions: a bos opens the answer, as in the fine-tuning rows."""
+    prompt_ids: tuple[tuple[int, ...], ...] = ()
+    """What each prompt is asked with; empty: the prompts' own ids and bos."""
     lora: LoraConfig | None = None
     embedding_noise: float = 0.0
     batching: AnyBatching = CutWindows()

@@ -51,7 +51,7 @@ class Sampler:
         if not self.job.prompts:
             return []
         tokenizer = self.tokenizer
-        prompts = [self._prompt_ids(prompt) for prompt in self.job.prompts]
+        prompts = self._prompt_ids()
         room = self.job.context_length - max(map(len, prompts))
         max_tokens = min(self.job.sample_tokens, room)
         outputs = self._generate(prompts, max_tokens)
@@ -66,13 +66,14 @@ class Sampler:
         self.written.add(when)
         return records
 
-    def _prompt_ids(self, prompt: str) -> list[int]:
+    def _prompt_ids(self) -> list[list[int]]:
         """Text continues after bos, an answer after its question and bos; cut from the left."""
-        ids = self.tokenizer.encode(prompt)
-        room = max(1, self.job.context_length - self.job.sample_tokens - 1)
-        ids = ids[-room:]
-        bos = self.tokenizer.bos
-        return [*ids, bos] if self.job.answer_prompts else [bos, *ids]
+        job, bos = self.job, self.tokenizer.bos
+        room = prompt_room(job.context_length, job.sample_tokens)
+        if job.prompt_ids:
+            return [list(ids[-room:]) for ids in job.prompt_ids]
+        texts = [self.tokenizer.encode(prompt)[-room:] for prompt in job.prompts]
+        return [[*ids, bos] if job.answer_prompts else [bos, *ids] for ids in texts]
 
     def _generate(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
         was_training = self.model.training
@@ -84,11 +85,21 @@ class Sampler:
                 max_tokens=max_tokens,
                 temperature=0.0 if self.job.answer_prompts else TEMPERATURE,
                 top_k=TOP_K,
-                stop_ids=(self.tokenizer.eos,),
+                stop_ids=self._stops(),
                 seed=self.job.seed,
             )
         finally:
             self.model.train(was_training)
+
+    def _stops(self) -> tuple[int, ...]:
+        """An answer ends with eos, a turn of a conversation with `end`."""
+        eos = self.tokenizer.eos
+        return (eos, self.tokenizer.end) if self.job.answer_prompts else (eos,)
+
+
+def prompt_room(context_length: int, sample_tokens: int) -> int:
+    """Ids a prompt may have beside its bos; it keeps half of a context too small for the sample."""
+    return max(1, context_length - min(sample_tokens, context_length // 2) - 1)
 
 
 def repeated_share(ids: Sequence[int], n: int = 4) -> float:
@@ -110,7 +121,7 @@ def sample_metrics(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def stopped_rate(records: list[dict[str, Any]]) -> float | None:
-    """Share of samples that ended with eos: near 0 after fine-tuning betrays a wrong loss mask."""
+    """Share of samples that ended by themselves: near 0 after tuning betrays a wrong loss mask."""
     if not records:
         return None
     return sum(bool(record["stopped"]) for record in records) / len(records)

@@ -1,6 +1,7 @@
 """Rows: nothing lost, nothing cut silently, nothing seen across segments, every drop counted."""
 
 import itertools
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from model.architectures import GPT2Config
 from model.loss import nll_sum
 from pipeline.conversations.example import Example, Message, write_examples
-from pipeline.conversations.packing import best_fit, write_rows
-from pipeline.conversations.template import Segments
+from pipeline.conversations.packing import _Fitting, _truncate_left, best_fit, write_rows
+from pipeline.conversations.template import Segments, segments
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.batches import PackedRows
+from pipeline.training.data import to_batch
 from tests.conversations.byte_tokenizer import ByteTokenizer
 
-BOS, EOS = 256, 257
+BOS, EOS, END = 256, 257, 261
 
 
 def pair(prompt, answer):
@@ -220,3 +222,119 @@ def test_loss_of_a_bigram_model_by_hand(tokenizer, tmp_path):
 def test_segments_is_a_pair():
     assert Segments([1], [0]) == ([1], [0])
     assert ByteTokenizer.bos == BOS
+
+
+def chat(*turns):
+    return Example("c", "", "", messages=tuple(Message(*turn) for turn in turns))
+
+
+def test_a_long_question_of_a_conversation_loses_its_beginning_never_its_role(tokenizer, tmp_path):
+    example = chat(("system", "s"), ("user", "long question"), ("assistant", "ab"))
+    path = tmp_path / "rows.arrow"
+    facts = write_rows([example], tokenizer, path, context_length=13, policy="truncate_prompt_left")
+    [row] = rows_of(path)
+    assert row["ids"] == [BOS, 262, 115, 261, 259, *b"tion", 261, 260, 97, 98, 261]
+    assert row["trainable"] == [0] * 11 + [1, 1, 1]
+    assert facts["truncated"] == 1
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("ab", min_size=1, max_size=6), st.text("cd", max_size=6)),
+             min_size=1, max_size=4),
+    st.booleans(), st.integers(3, 40), st.sampled_from(["all", "last"]),
+)  # fmt: skip
+def test_a_cut_conversation_keeps_its_last_answer_and_every_mark(
+    exchanges, has_system, length, train_on
+):
+    tokenizer = ByteTokenizer()
+    turns = [("system", "s")] if has_system else []
+    for question, answer in exchanges:
+        turns += [("user", question), ("assistant", answer)]
+    example = chat(*turns)
+    fitting = _Fitting(length, "truncate_prompt_left", train_on)
+    fit = _truncate_left(example, tokenizer, fitting)
+    whole = segments(example, tokenizer, train_on=train_on)
+    last = [*exchanges[-1][1].encode(), END]
+    if len(whole.ids) <= length:
+        return  # never asked for
+    smallest = 1 + 3 * has_system + 2 + 1 + len(last)  # bos, system, user, end, assistant, answer
+    if fit.item is None:
+        assert (fit.reason, length < smallest) == ("answer_too_long", True)
+        return
+    ids, trainable = fit.item
+    assert len(ids) == len(trainable) <= length and fit.truncated
+    assert ids[: 1 + 3 * has_system] == whole.ids[: 1 + 3 * has_system]
+    assert ids[1 + 3 * has_system] == 259 and ids[-len(last) :] == last
+    assert trainable[-len(last) - 1 :] == [0] + [1] * len(last)
+    marked = [token for token, mark in zip(ids, trainable, strict=True) if mark]
+    before = [token for token, mark in zip(*whole, strict=True) if mark]
+    assert before[len(before) - len(marked) :] == marked  # whole answers, from the last back
+
+
+def test_the_first_rows_are_like_the_rest(tokenizer, tmp_path):
+    """Validation looks at the first rows only; best-fit decreasing puts the longest there."""
+    path = tmp_path / "rows.arrow"
+    examples = [pair("p" * (1 + 7 * i % 23), "a") for i in range(200)]
+    write_rows(examples, tokenizer, path, context_length=25)
+    rows = rows_of(path)
+    longest = [max(np.bincount(row["segment"])[1:]) for row in rows]
+    assert abs(np.mean(longest[: len(rows) // 4]) - np.mean(longest)) < 3
+
+
+def losses_and_gradients(path, rows, micro_rows):
+    """Mean nats and gradients of all rows at once, in float64, by the definition."""
+    model = GPT2Config(vocab_size=263, context_length=64, width=16, layers=2, heads=2).build(seed=1)
+    model.double()
+    model.compute_dtype = torch.float64
+    total, count = 0.0, 0.0
+    for arrays in PackedRows(path, rows=micro_rows).in_order():
+        batch = to_batch(arrays)
+        logits = model(batch.inputs, batch.positions, batch.segment_ids)
+        nll = -logits.log_softmax(-1).gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+        nats = (nll * batch.loss_mask).sum()
+        nats.backward()
+        total += float(nats.detach())
+        count += float(batch.loss_mask.sum())
+    return total / count, [p.grad / count for p in model.parameters() if p.grad is not None]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.tuples(st.text("pq", max_size=9), st.text("rs", max_size=9)), min_size=2,
+                max_size=6), st.integers(24, 50), st.integers(1, 4))  # fmt: skip
+def test_no_packing_padding_or_split_changes_loss_or_gradient(tmp_path_factory, texts, T, micro):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("exact")
+    examples = [pair(*text) for text in texts]
+    found = []
+    ways = ({"context_length": T}, {"context_length": 21, "pack": False}, {"context_length": 64})
+    for number, options in enumerate(ways):
+        path = folder / f"{number}.arrow"
+        rows = write_rows(examples, ByteTokenizer(), path, **options)["rows"]
+        found.append(losses_and_gradients(path, rows, 1 if number == 1 else micro))
+    (loss, gradients), *others = found
+    for other_loss, other_gradients in others:
+        assert abs(loss - other_loss) < 1e-10
+        for one, other in zip(gradients, other_gradients, strict=True):
+            assert float((one - other).abs().max()) < 1e-10
+
+
+def test_loss_of_a_closed_form_model_by_hand(tokenizer, tmp_path):
+    """logit(j | i) = -|i - j|: log Z(i) is two geometric series, so every loss is a formula."""
+    path = tmp_path / "rows.arrow"
+    rows = write_rows([pair("Q:", "ab"), pair("R", "x")], tokenizer, path, context_length=12)
+    assert rows["rows"] == 1
+    batch = to_batch(PackedRows(path, rows=1).batch(0))
+    ids = torch.arange(263, dtype=torch.float64)
+    logits = -(batch.inputs.double().unsqueeze(-1) - ids).abs()  # (B, T, V)
+    nll = torch.logsumexp(logits, -1) - logits.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+    found = float((nll * batch.loss_mask).sum() / batch.loss_mask.sum())
+
+    def nats(given: int, target: int) -> float:
+        r = math.exp(-1)
+        below, above = given, 262 - given
+        z = 1 + r * (1 - r**below) / (1 - r) + r * (1 - r**above) / (1 - r)
+        return math.log(z) + abs(given - target)
+
+    pairs = [(BOS, 97), (97, 98), (98, EOS), (BOS, 120), (120, EOS)]
+    assert found == pytest.approx(sum(nats(*pair) for pair in pairs) / 5, abs=1e-12)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.artifacts import Checkpoint, ExampleSet, seek_artifact
 from pipeline.conversations.template import TextEncoder, prompt_ids
 from pipeline.store.errors import ConfigError
-from pipeline.tokens.chat_template import CHAT_TEMPLATE
+from pipeline.tokens.chat_template import CHAT_TEMPLATE, REFUSE_MARKERS
 
 PromptForm = Literal["continue", "answer"]
 MessageForm = Literal["pair", "chat"]
@@ -21,6 +21,7 @@ ROLES = ("system", "user", "assistant")
 
 PAIR_TEMPLATE = (
     "{% for message in messages %}"
+    f"{REFUSE_MARKERS}"
     "{% if message['role'] == 'assistant' %}"
     "{{ bos_token ~ message['content'] ~ eos_token }}"
     "{% else %}"

@@ -28,6 +28,8 @@ from pipeline.corpus.dedup.signatures import SIGNATURES, signature_schema, signa
 from pipeline.corpus.document import CLEANED_SCHEMA, TextBatch, iter_batches
 from pipeline.corpus.filters.judging import Columns, Verdicts
 from pipeline.corpus.funnel import DROPPED
+from pipeline.corpus.kernels.peer_words import AnyWords, OwnWords
+from pipeline.corpus.kernels.tokens import words_by
 from pipeline.corpus.rejects import (
     DOCUMENTS,
     MEASURES,
@@ -60,6 +62,7 @@ class PartConfig(BaseModel):
     repair: RepairConfig
     steps: tuple[AnyPlainStep, ...]
     bias_groups: GroupFile | None = None
+    words: AnyWords = OwnWords()
     signatures: SignatureConfig
 
 
@@ -148,7 +151,8 @@ def _write_part(job: PartJob, directory: Path) -> Outcome:
         pa.ipc.new_file(str(directory / SIGNATURES), schema) as signatures,
     ):
         for batch in iter_batches(job.raw / DOCUMENTS):
-            cleaned = _clean_batch(batch, job, tally)
+            with words_by(job.config.words.tokenise):
+                cleaned = _clean_batch(batch, job, tally)
             measures.append(cleaned.measures)
             rejected.write_table(cleaned.rejected)
             if cleaned.kept.num_rows:

@@ -26,6 +26,7 @@ from pipeline.corpus.dedup.removal import (
 )
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
 from pipeline.corpus.funnel import Funnel, tally_languages, tally_part
+from pipeline.corpus.kernels.peer_words import AnyWords, OwnWords
 from pipeline.corpus.mixing import MixingConfig, MixPart, PartDocuments, mix_parts
 from pipeline.corpus.reading import RawPart, read_sources
 from pipeline.corpus.rejects import DOCUMENTS, languages_of_rows
@@ -63,6 +64,11 @@ class CleanConfig(BaseModel):
         description="Filters and rewrites in order. The first filter that objects gives the "
         "reason; all objections are kept.",
     )
+    words: AnyWords = Field(
+        OwnWords(),
+        title="Words",
+        description="own: our rules. spacy: spaCy's words, to compare decisions with other tools.",
+    )
     dedup: DedupConfig = Field(DedupConfig(), title="Duplicates")
     decontamination: DecontaminationConfig = Field(
         DecontaminationConfig(), title="Held-out text in the training text"
@@ -83,7 +89,7 @@ class CleanConfig(BaseModel):
         settings: dict[str, object] = {"repair": self.repair, "seed": self.seed}
         settings |= {"dedup": self.dedup.identity()}
         settings |= {"decontamination": self.decontamination.identity()}
-        settings |= {"bias_groups": self.bias_groups}
+        settings |= {"bias_groups": self.bias_groups, "words": self.words}
         if not self.mixing.changes_nothing(self.source_weights()):
             settings |= {"mixing": self.mixing, "weights": self.source_weights()}
         # What a preset holds is identity, not its name: its constants may change.
@@ -99,6 +105,7 @@ class CleanConfig(BaseModel):
             repair=self.repair,
             steps=expanded(self.steps),
             bias_groups=self.bias_groups,
+            words=self.words,
             signatures=self.dedup.for_parts(self.seed),
         )
 

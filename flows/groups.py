@@ -82,8 +82,9 @@ def sft_preview(
     split: Annotated[str, typer.Option(help="train, validation or held_out")] = "train",
     count: Annotated[int, typer.Option("--count", "-n", min=1)] = 3,
     train_on: Annotated[
-        Literal["all", "last"], typer.Option(help="Which turns of a conversation are trained.")
-    ] = "all",
+        Literal["all", "last"] | None,
+        typer.Option(help="Which turns of a conversation are trained; default: the model's."),
+    ] = None,
     root: RootOption = Path("runs"),
 ) -> None:
     """Show examples with the tokens that are trained coloured."""

@@ -10,6 +10,7 @@ from rich.text import Text
 from flows.commands.store import existing_root
 from pipeline.artifacts import (
     Artifact,
+    Checkpoint,
     ExampleSet,
     TrainedTokenizer,
     find_artifact,
@@ -19,7 +20,7 @@ from pipeline.artifacts import (
 from pipeline.conversations.example import Example, read_examples
 from pipeline.conversations.formats import Limits, ReadReport, read_rows
 from pipeline.conversations.template import TurnChoice
-from pipeline.reports.preview import preview, preview_text
+from pipeline.reports.preview import preview, preview_text, trained_turns
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.tokens.tokenizer import Tokenizer
 
@@ -32,13 +33,19 @@ def preview_examples(
     tokenizer: str | None,
     split: str,
     count: int,
-    train_on: TurnChoice,
+    train_on: TurnChoice | None,
     root: Path,
 ) -> None:
-    """Print `count` examples of `thing` with the trained tokens coloured."""
+    """Print `count` examples of `thing` with the trained tokens coloured.
+
+    Without `train_on` the turns are marked that the tuned model was trained on, else all answers.
+    """
     is_file = Path(thing).expanduser().is_file()
     root = root if is_file and tokenizer and "@" not in tokenizer else existing_root(root)
-    source = None if is_file else _examples_of(find_artifact(root, thing))
+    artifact = None if is_file else find_artifact(root, thing)
+    source = None if artifact is None else _examples_of(artifact)
+    if train_on is None:
+        train_on = trained_turns(artifact if isinstance(artifact, Checkpoint) else None)
     vocabulary = _tokenizer(thing, tokenizer, root, is_file=is_file)
     console = Console()
     report = ReadReport()

@@ -9,8 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.conversations.example import Example
+import numpy as np
 
+from pipeline.conversations.example import Example
+from pipeline.corpus.words import find_words
+
+MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so no word of an n-gram is lost
 Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
 
@@ -57,12 +61,17 @@ def normalised(text: str) -> str:
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Distinct-n (Li et al. 2016): different word n-grams over all word n-grams; 0 without any."""
-    total = 0
-    different: set[tuple[str, ...]] = set()
-    for text in texts:
-        words = text.split()
-        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-        total += len(grams)
-        different.update(grams)
-    return len(different) / total if total else 0.0
+    """Distinct-n (Li et al. 2016): different word n-grams over all word n-grams; 0 without any.
+
+    Words as everywhere here: in scripts without spaces each character is one.
+    """
+    found = find_words(list(texts))
+    words, total = found.hashes, len(found.hashes) - n + 1
+    if total < 1:
+        return 0.0
+    text_of = np.repeat(np.arange(len(texts)), np.diff(found.bounds))
+    grams = np.zeros(total, np.uint64)
+    for offset in range(n):
+        grams = grams * MIX + words[offset : offset + total]
+    grams = grams[text_of[:total] == text_of[n - 1 :]]
+    return len(np.unique(grams)) / len(grams) if len(grams) else 0.0

@@ -3,11 +3,12 @@
 prompt prompt <|bos|> [answer answer <|eos|>]     [...] is trained, the rest is only read
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.text import Text
 
+from pipeline.artifacts import Checkpoint
 from pipeline.conversations.example import Example
 from pipeline.conversations.template import TurnChoice, segments
 from pipeline.reports.blocks import Marked, Piece
@@ -15,6 +16,10 @@ from pipeline.tokens.tokenizer import Tokenizer
 
 MAX_RUN_CHARS = 2_000  # of one run of tokens; the middle of a longer one is left out
 ELLIPSIS = " […] "
+# A data set must not move the cursor of whoever looks at it: control characters are drawn.
+VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+VISIBLE |= {0x7F: "\u2421", **dict.fromkeys(range(0x80, 0xA0), "\ufffd")}
+VISIBLE |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")  # direction
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,16 @@ def preview(example: Example, tokenizer: Tokenizer, *, train_on: TurnChoice = "a
     for stop in range(1, len(marks) + 1):
         if stop == len(marks) or marks[stop] != marks[start]:
             trained, is_special = marks[start]
-            text = _shortened(tokenizer.decode(item.ids[start:stop]))
+            text = _shortened(tokenizer.decode(item.ids[start:stop])).translate(VISIBLE)
             runs.append(Run(text, trained, is_special, stop - start))
             start = stop
     return Preview(example.id, example.kind, tuple(runs))
+
+
+def trained_turns(tuned: Checkpoint | None) -> TurnChoice:
+    """Which turns of a conversation a model was tuned on; "all" where nothing says so."""
+    config = tuned.manifest.config if tuned is not None else None
+    return "last" if isinstance(config, Mapping) and config.get("train_on") == "last" else "all"
 
 
 def previews(

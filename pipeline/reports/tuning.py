@@ -9,7 +9,7 @@ from pipeline.reports.blocks import Block, Picture, Section, Table, Text
 from pipeline.reports.curves import DARK, LIGHT, coverage_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.numbers import count, number, percent
-from pipeline.reports.preview import preview, preview_block
+from pipeline.reports.preview import preview, preview_block, trained_turns
 from pipeline.store.files import read_json
 from pipeline.tokens.tokenizer import Tokenizer
 
@@ -21,11 +21,15 @@ def tuning_section(run: RunFacts) -> Section | None:
     """Examples with their trained tokens marked, distinct n-grams, clusters and the map."""
     if run.examples is None:
         return None
-    blocks: list[Block] = [*_counts(run), *_diversity(run)]
+    blocks: list[Block] = [*_counts(run), *_left_out(run), *_diversity(run)]
     if run.tokenizer is not None and (run.examples.path / "train.jsonl").is_file():
         vocabulary = Tokenizer.load(run.tokenizer.path)
         blocks.append(Text("Only the marked tokens are trained; the rest is read, not learnt."))
-        blocks += [preview_block(preview(one, vocabulary)) for one in _one_of_each(run.examples)]
+        train_on = trained_turns(run.tuned)
+        blocks += [
+            preview_block(preview(one, vocabulary, train_on=train_on))
+            for one in _one_of_each(run.examples)
+        ]
     return Section("tuning", "What the tuned model learned from", tuple(blocks))
 
 
@@ -42,6 +46,39 @@ def _counts(run: RunFacts) -> list[Block]:
         right=frozenset(range(1, len(splits) + 1)),
     )
     return [table] if rows else []
+
+
+def _left_out(run: RunFacts) -> list[Block]:
+    """The format of each file, every example that was not trained on, and how full the rows are."""
+    assert run.examples is not None
+    facts = run.examples.facts
+    blocks: list[Block] = []
+    formats = facts.get("formats") or {}
+    if formats:
+        blocks.append(Table(("file", "format of its rows"), tuple(sorted(formats.items()))))
+    packed = (run.tuned.facts.get("examples") or {}).get("train", {}) if run.tuned else {}
+    reasons = {
+        "unusable row": facts.get("quarantined") or {},
+        "not chosen": facts.get("removed") or {},
+        "does not fit": packed.get("dropped") or {},
+    }
+    rows = [
+        (where, reason.replace("_", " "), count(number_of))
+        for where, found in reasons.items()
+        for reason, number_of in sorted(found.items())
+    ]
+    if packed.get("truncated"):
+        rows.append(("trained in part", "prompt or oldest turns cut", count(packed["truncated"])))
+    if rows:
+        table = Table(("left out", "why", "examples"), tuple(rows), frozenset({2}))
+        blocks.append(table)
+    if "efficiency" in packed:
+        share = percent(1 - packed["efficiency"])
+        trained, read = count(packed["target_tokens"]), count(packed["tokens"])
+        blocks.append(
+            Text(f"{trained} of {read} tokens are trained; {share} of the rows is padding.")
+        )
+    return blocks
 
 
 def _diversity(run: RunFacts) -> list[Block]:

@@ -10,7 +10,7 @@ spaCy's blank tokeniser, which this reproduces many times as fast. It shares no 
 the first batch is tokenised.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Annotated, Literal
 
@@ -37,6 +37,8 @@ MAX_REMEMBERED = 1 << 20
 LONGEST_ASKED = 10_000
 """Bytes of a chunk that spaCy is asked about, a longer one counts as one word: spaCy's rules take
 quadratic time on `))))...`."""
+
+Tokenise = Callable[[TextBatch], TokenTable]
 
 
 class _Tokeniser:
@@ -140,9 +142,10 @@ class OwnWords(BaseModel):
 
     kind: Literal["own"] = "own"
 
-    def tokenise(self, batch: TextBatch) -> TokenTable:
-        """The tokens of a batch."""
-        return own_tokens(batch)
+    @property
+    def tokenise(self) -> Tokenise:
+        """The tokens of a batch; `own_tokens` itself, so that rewrites know whose they are."""
+        return own_tokens
 
 
 class SpacyWords(BaseModel):
@@ -152,9 +155,10 @@ class SpacyWords(BaseModel):
 
     kind: Literal["spacy"] = "spacy"
 
-    def tokenise(self, batch: TextBatch) -> TokenTable:
+    @property
+    def tokenise(self) -> Tokenise:
         """The tokens of a batch."""
-        return peer_table(batch)
+        return peer_table
 
 
 AnyWords = Annotated[OwnWords | SpacyWords, Field(discriminator="kind")]

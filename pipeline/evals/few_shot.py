@@ -44,9 +44,14 @@ def choose_shots(
 def asked_ids(
     question: Example, tokenizer: TextEncoder, form: Form, shots: Sequence[Example] = ()
 ) -> list[int]:
-    """The ids that ask the question, after `shots`; a conversation is asked without any."""
+    """The ids that ask the question, after `shots`; a conversation is asked without any.
+
+    A model that was never tuned knows no role tokens: it reads a conversation as lines of a play.
+    """
     if question.messages:
-        return question_ids(question, tokenizer)
+        if form == "answer":
+            return question_ids(question, tokenizer)
+        return [tokenizer.bos, *tokenizer.encode(f"{question.question}\nassistant:")]
     if form == "answer":
         before = [token for shot in shots for token in segments(shot, tokenizer).ids]
         return [*before, *question_ids(question, tokenizer)]

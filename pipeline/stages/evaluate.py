@@ -36,7 +36,7 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
 
-VERSION = 2
+VERSION = 3
 ANSWERS_SHOWN_PER_KIND = 3
 
 

@@ -31,6 +31,13 @@ def test_a_conversation_is_asked_without_shots():
     assert asked_ids(chat, BYTES, "answer", [SOLVED]) == asked_ids(chat, BYTES, "answer")
 
 
+def test_a_base_model_reads_a_conversation_without_tokens_it_never_saw():
+    turns = (Message("user", "hi"), Message("assistant", "yes"))
+    chat = Example(id="c", prompt="", answer="", messages=turns)
+    text = BYTES.decode(asked_ids(chat, BYTES, "continuation", [SOLVED]))
+    assert text == "<|bos|>user: hi\nassistant:"
+
+
 def test_shots_are_the_same_whatever_the_order_and_fit_the_room():
     train = [Example(id=str(i), prompt=f"q{i}", answer="a" * i, kind="k") for i in range(30)]
     one = choose_shots(train, 3, BYTES, max_tokens=12, seed=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from model.checkpoint_io import load_model
 from model.errors import WeightsError
@@ -19,6 +20,7 @@ from pipeline.conversations.template import question_ids
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import write_json
 from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.devices import World, local_device
 from pipeline.training.embedding import embed
 
 DIVERSITY = "diversity.json"
@@ -35,6 +37,7 @@ def choose_examples(
     *,
     most_diverse: int | None,
     seed: int,
+    device: str = "cpu",
 ) -> tuple[Path, dict[str, Any]]:
     """(file of the training examples, facts); writes diversity.json into `directory`.
 
@@ -48,7 +51,7 @@ def choose_examples(
     else:
         step = max(1, -(-len(everything) // SHOWN))
         looked_at = everything[::step]
-    points = unit(_embeddings(looked_at, base, tokenizer))
+    points = unit(_embeddings(looked_at, base, tokenizer, device))
     found = clusters(points, CLUSTERS, seed=seed)
     facts: dict[str, Any] = {
         "examples": len(everything),
@@ -79,12 +82,16 @@ def choose_examples(
 
 
 def _embeddings(
-    examples: Sequence[Example], base: Checkpoint, tokenizer: TrainedTokenizer
+    examples: Sequence[Example], base: Checkpoint, tokenizer: TrainedTokenizer, device: str
 ) -> np.ndarray:
     vocabulary = Tokenizer.load(tokenizer.path)
     try:
-        model = load_model(base.weights_path.parent)
+        model = load_model(base.weights_path.parent, device=local_device(device, World()))
     except WeightsError as error:
         raise ArtifactError(f"{error}; delete {base.path} and rerun") from error
     texts = [question_ids(example, vocabulary) for example in examples]
-    return embed(model, texts, max_tokens=MAX_TOKENS)
+    points = embed(model, texts, max_tokens=MAX_TOKENS)
+    del model
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()  # training, perhaps in processes of its own, needs the room
+    return points

@@ -81,6 +81,7 @@ def finetune(
             directory / "rows",
             most_diverse=config.most_diverse,
             seed=config.seed,
+            device=runtime.device,
         )
         os.replace(directory / "rows" / DIVERSITY, directory / DIVERSITY)
         sources = {"train": train, "validation": examples.path / "validation.jsonl"}

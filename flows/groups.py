@@ -73,7 +73,7 @@ corpus_app.command("train-filter")(train_filter_command)
 @sft_app.command("preview")
 def sft_preview(
     thing: Annotated[
-        str, typer.Argument(help="examples@fp, finetune@fp, or a .jsonl or .parquet file")
+        str, typer.Argument(help="examples@fp, finetune@fp, a data file or a saved dataset")
     ],
     tokenizer: Annotated[
         str | None,
@@ -85,14 +85,22 @@ def sft_preview(
         Literal["all", "last"] | None,
         typer.Option(help="Which turns of a conversation are trained; default: the model's."),
     ] = None,
+    row_format: Annotated[
+        Literal["pair", "messages", "alpaca", "sharegpt"] | None,
+        typer.Option("--format", help="Of a file's rows; default: told by the first one."),
+    ] = None,
+    ignored_keys: Annotated[
+        list[str] | None, typer.Option("--ignore", help="A key that means nothing; repeatable.")
+    ] = None,
     root: RootOption = Path("runs"),
 ) -> None:
     """Show examples with the tokens that are trained coloured."""
     from flows.commands.sft import preview_examples
 
     preview_examples(
-        thing, tokenizer=tokenizer, split=split, count=count, train_on=train_on, root=root
-    )
+        thing, tokenizer=tokenizer, split=split, count=count, train_on=train_on,
+        shape=row_format, ignored_keys=ignored_keys or (), root=root,
+    )  # fmt: skip
 
 
 @tokenizer_app.command("import")

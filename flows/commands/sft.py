@@ -1,7 +1,7 @@
 """`mill sft`: look at fine-tuning examples before they are trained on."""
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from rich.console import Console
@@ -18,13 +18,15 @@ from pipeline.artifacts import (
     parents_of,
 )
 from pipeline.conversations.example import Example, read_examples
-from pipeline.conversations.formats import Limits, ReadReport, read_rows
+from pipeline.conversations.formats import Limits, Reading, ReadReport, Shape, read_rows
+from pipeline.conversations.own_pairs import HuggingFacePairs
 from pipeline.conversations.template import TurnChoice
 from pipeline.reports.preview import preview, preview_text, trained_turns
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.tokens.tokenizer import Tokenizer
 
 NO_LIMIT = 1 << 30
+SAVED_DATASET = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
 
 
 def preview_examples(
@@ -34,13 +36,17 @@ def preview_examples(
     split: str,
     count: int,
     train_on: TurnChoice | None,
+    shape: Shape | None = None,
+    ignored_keys: Sequence[str] = (),
     root: Path,
 ) -> None:
     """Print `count` examples of `thing` with the trained tokens coloured.
 
-    Without `train_on` the turns are marked that the tuned model was trained on, else all answers.
+    `shape` and `ignored_keys` say how the rows of a file are to be read. Without `train_on` the
+    turns are marked that the tuned model was trained on, else all answers.
     """
-    is_file = Path(thing).expanduser().is_file()
+    files = _data_files(thing, split, root)
+    is_file = bool(files)
     root = root if is_file and tokenizer and "@" not in tokenizer else existing_root(root)
     artifact = None if is_file else find_artifact(root, thing)
     source = None if artifact is None else _examples_of(artifact)
@@ -52,23 +58,43 @@ def preview_examples(
     rows: Iterator[Example] = iter(())
     if source is None:
         limits = Limits(NO_LIMIT, NO_LIMIT)
-        rows = read_rows(Path(thing).expanduser(), limits=limits, report=report)
+        reading = Reading(shape=shape, ignored_keys=frozenset(ignored_keys))
+        rows = chain.from_iterable(
+            read_rows(file, limits=limits, report=report, reading=reading) for file in files
+        )
     else:
         path = source.path / f"{split}.jsonl"
         if not path.is_file():
             raise ConfigError(f"--split={split} is none of {source.ref}; try train")
         rows = read_examples(path)
     shown = 0
+    coloured = console.is_terminal and not console.no_color
     for example in islice(rows, count):
-        console.print(preview_text(preview(example, vocabulary, train_on=train_on)))
+        found = preview(example, vocabulary, train_on=train_on)
+        console.print(preview_text(found, brackets=not coloured))
         console.print()
         shown += 1
-    for name, shape in report.shapes.items():
-        console.print(Text(f"{name}: rows of the form {shape!r}", style="dim"))
+    for name, found_shape in report.shapes.items():
+        console.print(Text(f"{name}: rows of the form {found_shape!r}", style="dim"))
     for bad in report.quarantined:
         console.print(Text(f"line {bad['position']} cannot be used: {bad['reason']}", style="red"))
     if not shown:
         raise ArtifactError(f"{thing} holds no example to show")
+
+
+def _data_files(thing: str, split: str, root: Path) -> list[Path]:
+    """A file of the user's own, or those of a saved Hugging Face dataset; none for an artifact."""
+    path = Path(thing).expanduser()
+    if path.is_file():
+        return [path]
+    if any((path / name).is_file() for name in SAVED_DATASET):
+        return HuggingFacePairs(dataset=str(path), split=split).files(root)
+    if "@" not in thing and not (path / "manifest.json").is_file():
+        raise ConfigError(
+            f"{thing} is no data file, no saved dataset and no artifact; name examples@..., "
+            "finetune@..., or a .jsonl, .jsonl.gz, .parquet or .arrow file"
+        )
+    return []
 
 
 def _examples_of(artifact: Artifact) -> ExampleSet:

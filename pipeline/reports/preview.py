@@ -64,7 +64,7 @@ def preview(example: Example, tokenizer: Tokenizer, *, train_on: TurnChoice = "a
             text = _shortened(tokenizer.decode(item.ids[start:stop])).translate(VISIBLE)
             runs.append(Run(text, trained, is_special, stop - start))
             start = stop
-    return Preview(example.id, example.kind, tuple(runs))
+    return Preview(example.id.translate(VISIBLE), example.kind.translate(VISIBLE), tuple(runs))
 
 
 def trained_turns(tuned: Checkpoint | None) -> TurnChoice:
@@ -80,16 +80,25 @@ def previews(
     return [preview(example, tokenizer, train_on=train_on) for example in examples]
 
 
-def preview_text(shown: Preview) -> Text:
-    """For a terminal: trained tokens on green, special tokens dim."""
+def preview_text(shown: Preview, *, brackets: bool = False) -> Text:
+    """For a terminal: trained tokens on green, special tokens dim; `brackets` where no colour is.
+
+    Neighbouring trained runs, an answer and its end, share one pair of brackets.
+    """
     text = Text()
     text.append(f"{shown.id} ({shown.kind}) ", style="bold")
     text.append(f"{shown.num_trained} of {shown.num_tokens} tokens are trained\n", style="dim")
+    within = False
     for run in shown.runs:
+        if brackets and run.trained != within:
+            text.append("⟦" if run.trained else "⟧")
+        within = run.trained
         style = "black on green" if run.trained else ""
         if run.special:
             style = "black on dark_green" if run.trained else "dim"
         text.append(run.text, style=style or None)
+    if brackets and within:
+        text.append("⟧")
     return text
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import datasets
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ BYTES = with_our_specials("bytes", r"(?s:.)", {bytes([i]): i for i in range(256)
 
 def test_control_characters_of_a_data_set_reach_no_terminal():
     hostile = "\x1b[2J\x1b]0;title\x07\r\b\x7f\x9b1m\u202e line\n\tkept"
-    shown = preview_text(preview(Example(id="x", prompt=hostile, answer=hostile), BYTES)).plain
+    shown = preview_text(preview(Example(id="x\x1b", prompt=hostile, answer=hostile), BYTES)).plain
     assert not any(ord(c) < 32 and c not in "\n\t" for c in shown)
     assert not set(shown) & {"\x7f", "\x9b", "\u202e"}
     assert "␛[2J" in shown and "line\n\tkept" in shown
@@ -52,3 +53,27 @@ def test_report_and_terminal_mark_the_turns_the_model_was_tuned_on(tuned):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
         assert f"{count} of 20 tokens are trained" in result.output
+
+
+def test_without_colour_brackets_hold_what_is_trained():
+    found = preview(Example(id="x", prompt="Q:", answer="a<|eos|>"), BYTES)
+    assert "Q:<|bos|>⟦a<|eos|><|eos|>⟧" in preview_text(found, brackets=True).plain
+
+
+def test_a_saved_dataset_is_shown_and_what_is_nothing_is_said_to_be(tuned, tmp_path):
+    world = tuned[0]
+    rows = [{"instruction": "Say hi", "input": None, "output": "hi"}]
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
+    command = ["sft", "preview", str(tmp_path / "saved"), "--root", str(world.root)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "Say hi<|bos|>⟦hi<|eos|>⟧" in result.output and "'alpaca'" in result.output
+    named = tmp_path / "x.jsonl"
+    named.write_text('{"prompt": "a", "answer": "b", "messages": [], "source": "s"}\n')
+    options = ["--ignore", "messages", "--ignore", "source", "--format", "pair"]
+    command = ["sft", "preview", str(named), "--root", str(world.root), *options]
+    assert "a<|bos|>⟦b<|eos|>⟧" in CliRunner().invoke(app, command).output
+    for nothing in ("nowhere.jsonl", str(tmp_path)):
+        result = CliRunner().invoke(app, ["sft", "preview", nothing, "--root", str(world.root)])
+        assert result.exit_code != 0
+        assert "is no data file, no saved dataset and no artifact" in str(result.exception)

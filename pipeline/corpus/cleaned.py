@@ -110,15 +110,22 @@ def read_cuts(directory: Path, index: int) -> pa.Table:
 
 def cut_bytes(directory: Path, index: int) -> int:
     """Bytes the kept documents of the part at `index` lose; overlapping cuts count once."""
+    return int(cut_bytes_by_row(directory, index)[1].sum())
+
+
+def cut_bytes_by_row(directory: Path, index: int) -> tuple[I64, I64]:
+    """((R,) rows of the part at `index` that are cut, ascending, (R,) bytes each of them loses)."""
     table = read_cuts(directory, index)
-    if not table.num_rows:
-        return 0
     row, begin, end = (table.column(name).to_numpy() for name in ("row", "begin", "end"))
+    if not len(row):
+        return row, begin
     # Bytes of all documents on one line, each document far from the next.
     shift = row * (int(end.max()) + 1)
     reached = np.maximum.accumulate(end + shift)
     fresh = np.maximum(begin + shift, np.concatenate([[0], reached[:-1]]))
-    return int(np.maximum(end + shift - fresh, 0).sum())
+    lost = np.maximum(end + shift - fresh, 0)
+    rows, firsts = np.unique(row, return_index=True)
+    return rows, np.add.reduceat(lost, firsts)
 
 
 def iter_kept(part: KeptPart, columns: Sequence[str] = READ_COLUMNS) -> Iterator[TextBatch]:

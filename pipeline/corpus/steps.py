@@ -27,6 +27,7 @@ from pipeline.corpus.filters.length import LengthFilter
 from pipeline.corpus.filters.repetition import RepetitionFilter
 from pipeline.corpus.filters.url import UrlFilter
 from pipeline.corpus.filters.word_list import HarmfulWords
+from pipeline.corpus.languages.codes import checked_code
 from pipeline.corpus.presets import PRESETS
 from pipeline.corpus.rewrites.c4_lines import C4LinesRewrite
 from pipeline.corpus.rewrites.harmful_lines import HarmfulLines
@@ -73,7 +74,15 @@ class Rules(Step):
     @field_validator("routes")
     @classmethod
     def _known_routes(cls, routes: dict[str, str]) -> dict[str, str]:
-        return {language: _known(name) for language, name in sorted(routes.items())}
+        found: dict[str, str] = {}
+        for language, name in sorted(routes.items()):
+            code = checked_code(language)
+            if code in found:
+                raise ValueError(
+                    f"{language!r} is the language {code!r}, which has a route already"
+                )
+            found[code] = _known(name)
+        return dict(sorted(found.items()))
 
     @model_validator(mode="after")
     def _is_unbound(self) -> "Rules":

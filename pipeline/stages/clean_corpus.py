@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.artifacts import CleanedCorpus, EvalSet
 from pipeline.corpus.bias import GroupFile, shipped_groups
-from pipeline.corpus.cleaned import cut_bytes, cuts_name, read_removed, removed_name
+from pipeline.corpus.chain import UNKNOWN
+from pipeline.corpus.cleaned import cut_bytes_by_row, cuts_name, read_removed, removed_name
 from pipeline.corpus.cleaning import PartConfig, PartJob, clean_part
 from pipeline.corpus.dedup.earlier import earlier_corpora
 from pipeline.corpus.dedup.held_out import HeldOutSet, held_out_sets
@@ -83,6 +84,24 @@ class CleanConfig(BaseModel):
         "A YAML file, or null to measure nothing.",
     )
     seed: int = Field(0, ge=0, lt=1 << 63, title="Seed", description="Of the MinHash functions.")
+
+    @model_validator(mode="after")
+    def _names_are_sources(self) -> "CleanConfig":
+        """What names a source that is not there is found before anything is read."""
+        there = {source.name for source in self.sources}
+        named = {
+            "mixing.weights": self.mixing.weights,
+            "mixing.shares": self.mixing.shares,
+            "dedup.keep.sources": self.dedup.keep.sources,
+        }
+        for setting, names in named.items():
+            unknown = sorted(set(names) - there)
+            if unknown:
+                raise ValueError(
+                    f"{setting} names the source {unknown[0]!r}; there are "
+                    f"{', '.join(sorted(there))}"
+                )
+        return self
 
     def identity(self) -> dict[str, object]:
         """What shapes the result beside the text: all but the sources, which enter by content."""
@@ -180,10 +199,14 @@ def _clean(work: _Work, directory: Path) -> Outcome:
         removed = read_removed(directory, i)
         part_facts = read_manifest(part.path).facts
         tally = tally_part(part_facts, removed)
-        tally.bytes_kept -= cut_bytes(directory, i)
-        funnel.add(part.source, tally)
         languages = languages_of_rows(part.path, removed.column("row").to_numpy())
-        funnel.add_languages(tally_languages(part_facts, removed, languages))
+        by_language = tally_languages(part_facts, removed, languages)
+        rows, lost = cut_bytes_by_row(directory, i)
+        tally.bytes_kept -= int(lost.sum())
+        for language, num_bytes in zip(languages_of_rows(part.path, rows), lost, strict=True):
+            by_language[language or UNKNOWN].bytes_kept -= int(num_bytes)
+        funnel.add(part.source, tally)
+        funnel.add_languages(by_language)
     _check(funnel, work.runtime)
     facts = {
         **funnel.facts(),

@@ -78,6 +78,11 @@ def test_language_is_not_identified_when_no_step_asks():
         ({"preset": "nonsense"}, "no preset is named 'nonsense'; there are "),
         ({"routes": {"zh": "nonsense"}}, "no preset is named 'nonsense'"),
         ({"languages": ["zh"]}, "use routes"),
+        ({"routes": {"jp": "generic"}}, "'jp' is no ISO 639 language code"),
+        (
+            {"routes": {"zh": "generic", "cmn": "c4"}},
+            "'zh' is the language 'zh', which has a route",
+        ),
     ],
 )
 def test_rules_refuse_what_they_do_not_know(settings, told):
@@ -89,3 +94,16 @@ def test_the_order_of_routes_is_no_matter():
     one = Rules.model_validate({"routes": {"zh": "documentation", "ja": "generic"}})
     other = Rules.model_validate({"routes": {"ja": "generic", "zh": "documentation"}})
     assert expanded([one]) == expanded([other])
+
+
+@pytest.mark.parametrize("code", ["English", "jp", "cn", "zh1", "", "中文"])
+@pytest.mark.parametrize("field", ["languages", "except_languages"])
+def test_a_code_that_is_no_language_is_refused_as_it_would_bind_a_step_to_nothing(field, code):
+    with pytest.raises(ValidationError, match="no ISO 639 language code"):
+        LengthFilter(**{field: (code,)})
+
+
+def test_codes_of_languages_are_those_that_documents_are_found_to_have():
+    step = LengthFilter(languages=("zh-CN", "EN", "eng", "nb", "und", "gsw"))
+    assert step.languages == ("zh", "en", "no", "und", "gsw")
+    assert Rules(routes={"ja-JP": "fineweb2-ja"}).routes == {"ja": "fineweb2-ja"}

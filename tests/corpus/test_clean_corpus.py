@@ -2,12 +2,14 @@
 
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from pipeline.corpus.cleaned import iter_documents, kept_parts, read_kept
 from pipeline.corpus.filters.alphabet import AlphabetFilter
 from pipeline.corpus.filters.length import LengthFilter
 from pipeline.corpus.filters.repetition import RepetitionFilter
 from pipeline.corpus.rejects import read_rejected, rejudge
+from pipeline.stages.clean_corpus import CleanConfig
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.runtime import Runtime
 from tests.corpus.conftest import CHINESE, Recorder, kept_ids, made_up, removals
@@ -222,3 +224,17 @@ def test_much_decontamination_is_a_warning(clean):
     texts = {f"q{i}": near(held, words=100 + i, tag=f"t{i}-") for i in range(4)}
     clean(texts | {"x": made_up(2)}, {"h": held}, runtime=Runtime(progress=recorder))
     assert [facts["message"] for name, facts in recorder.events if name == "warning"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mixing": {"weights": {"wbe": 1}}},
+        {"mixing": {"shares": {"wbe": 0.5}}},
+        {"dedup": {"keep": {"sources": ["wbe"]}}},
+    ],
+)
+def test_a_source_that_is_not_there_is_a_wrong_setting_before_anything_is_read(settings):
+    sources = [{"kind": "jsonl", "name": "web", "paths": ["nowhere"]}]
+    with pytest.raises(ValidationError, match="names the source 'wbe'; there are web"):
+        CleanConfig.model_validate({"sources": sources, **settings})

@@ -61,6 +61,7 @@ def test_repeated_lines_are_cut_and_the_first_in_preference_stays(tmp_path: Path
     assert facts["deduplication"]["trimmed_bytes"] == before - after
     assert facts["deduplication"]["trimmed_documents"] == 3
     assert facts["bytes_kept"] == after
+    assert sum(group["bytes_kept"] for group in facts["by_language"].values()) == after
     assert {c["reason"] for c in read_cuts(corpus.path, 0).to_pylist()} == {"repeated_line"}
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artifacts import CleanedCorpus
-from pipeline.corpus.cleaned import CUT_SCHEMA, cuts_name, removed_name
+from pipeline.corpus.cleaned import CUT_SCHEMA, cut_bytes, cuts_name, removed_name
 from pipeline.corpus.dedup import removal
 from pipeline.corpus.dedup.clusters import cluster_facts
 from pipeline.corpus.dedup.earlier import earlier_segments
@@ -159,8 +159,7 @@ def _write_cuts(
                 directory / cuts_name(segment - first), table.cast(CUT_SCHEMA).combine_chunks()
             )
             documents += len(table.column("row").unique())
-            begin, end = table.column("begin").to_numpy(), table.column("end").to_numpy()
-            num_bytes += int((end - begin).sum())
+            num_bytes += cut_bytes(directory, segment - first)
     return {"trimmed_documents": documents, "trimmed_bytes": num_bytes}
 
 

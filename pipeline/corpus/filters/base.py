@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.corpus.document import TextBatch
+from pipeline.corpus.languages.codes import checked_code
 
 Measures = dict[str, npt.NDArray[Any]]
 Codes = npt.NDArray[np.int16]
@@ -37,6 +38,12 @@ class Step(BaseModel):
     except_languages: tuple[str, ...] = Field(
         (), title="Except languages", description="Never documents in these languages."
     )
+
+    @field_validator("languages", "except_languages")
+    @classmethod
+    def _are_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        """A misspelt code would let every document pass unjudged."""
+        return tuple(dict.fromkeys(checked_code(language) for language in languages))
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.base import Codes, Filter, Measures
 from pipeline.corpus.language import languages_of
-from pipeline.corpus.languages.codes import normal_code
+from pipeline.corpus.languages.codes import checked_code
 
 
 class LanguageFilter(Filter):
@@ -44,10 +44,7 @@ class LanguageFilter(Filter):
     @field_validator("keep")
     @classmethod
     def _are_codes(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
-        for code in keep:
-            if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
-                raise ValueError(f"{code!r} is not an ISO 639 code such as en, zh or und")
-        return tuple(normal_code(code) for code in keep)
+        return tuple(dict.fromkeys(checked_code(code) for code in keep))
 
     def measure(self, batch: TextBatch) -> Measures:
         """`code` (strings), `score`, and `traditional`: NaN where the text is not Chinese."""

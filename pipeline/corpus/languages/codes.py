@@ -3,6 +3,17 @@
 import re
 
 UNDETERMINED = "und"
+# ISO 639-1; anything else of two letters ("go", "js") is no language of people.
+TWO_LETTERS = frozenset(
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy "
+    "da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu "
+    "hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb "
+    "lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om "
+    "or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw "
+    "ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu".split()
+)
+_ALSO_FOUND = frozenset({"sh"})
+"""A label of lid.176 that ISO 639-1 has withdrawn; as a tag in data it means a shell script."""
 
 # Codes from before ISO 639 changed them, and the two ways of writing Norwegian as one.
 _RENAMED = {"iw": "he", "in": "id", "jw": "jv", "ji": "yi", "mo": "ro", "nb": "no", "nn": "no"}
@@ -43,6 +54,18 @@ def normal_code(language: str) -> str:
         return UNDETERMINED
     code = _TWO_LETTERS.get(code, code)
     return _RENAMED.get(code, code)
+
+
+def checked_code(language: str) -> str:
+    """The code of a language that a user names; ValueError for what is none ("English", "jp")."""
+    code = normal_code(language)
+    known = code in TWO_LETTERS | _ALSO_FOUND or len(code) == 3
+    if not known or (code == UNDETERMINED and language != UNDETERMINED):
+        raise ValueError(
+            f"{language!r} is no ISO 639 language code such as en, zh, ja; und is what could not "
+            "be told"
+        )
+    return code
 
 
 def code_of_label(label: str) -> str:

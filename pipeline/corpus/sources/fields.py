@@ -7,20 +7,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from pipeline.corpus.languages.codes import TWO_LETTERS
 from pipeline.corpus.sources.inputs import InputFile
 from pipeline.corpus.sources.part import IdScope, PartWriter, RowWriter
 from pipeline.corpus.sources.unit import Source
 
 GIVEN_BY_THE_READER = ("file", "row")
-# ISO 639-1; anything else of two letters ("go", "js") is no language of people.
-TWO_LETTERS = frozenset(
-    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy "
-    "da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu "
-    "hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb "
-    "lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om "
-    "or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw "
-    "ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu".split()
-)
 _LANGUAGE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]{2,8})*")
 # ISO 639-3 and 639-2/B codes that data sets use for languages that have a code of two letters.
 THREE_LETTERS = {

@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.conversations.example import read_examples, write_examples
@@ -176,3 +178,46 @@ def test_whatever_is_read_can_be_written_and_read_again(tmp_path):
     examples, report = read(written(tmp_path / "x.jsonl", *rows))
     write_examples(tmp_path / "y.jsonl", examples)
     assert list(read_examples(tmp_path / "y.jsonl")) == examples and not report.quarantined
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "from", "value", "weight"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+KEYS = ["prompt", "answer", "messages", "instruction", "input", "output", "conversations", "id",
+        "group", "kind", "open_book", "copy_baseline", "x"]  # fmt: skip
+ROWS = st.lists(
+    st.one_of(
+        st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4).map(json.dumps),
+        st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace").decode()),
+        st.builds(lambda p, a: json.dumps({"prompt": p, "answer": a}), VALUES, VALUES),
+        st.builds(lambda m: json.dumps({"messages": m}), VALUES),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ROWS, st.binary(max_size=8))
+def test_any_file_is_read_quarantined_or_refused_by_name(tmp_path_factory, rows, tail):
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes("\n".join(rows).encode("utf-8", "surrogatepass") + b"\n" + tail)
+    try:
+        examples, report = read(path)
+    except DataError as error:
+        assert "any.jsonl" in str(error)
+        return
+    assert report.read == len(examples)
+    for example in examples:
+        assert example.question.strip() and example.expected.strip() and example.group
+    write_examples(path.with_name("again.jsonl"), examples)
+    again = list(read_examples(path.with_name("again.jsonl")))
+    assert [(e.question, e.expected, e.group) for e in again] == [
+        (e.question, e.expected, e.group) for e in examples
+    ]

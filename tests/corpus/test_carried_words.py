@@ -1,4 +1,4 @@
-"""Words chosen in the settings keep the short cut: a rewrite carries tokens, it splits none anew."""
+"""Words named in the settings keep the short cut: a rewrite carries tokens, splitting none."""
 
 import numpy as np
 

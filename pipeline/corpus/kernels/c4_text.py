@@ -4,6 +4,7 @@ Legend: N documents, B bytes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -145,8 +146,7 @@ def _rewrite(
                 end = start
                 continue
             if not cuts:
-                for k in range(last - first):
-                    out[start + k] = data[first + k]
+                _copy(data, np.uint64(first), np.uint64(last), out, np.uint64(start))
                 end = start + last - first
             sources[lines] = -1 if removed else first
             targets[lines], sizes[lines] = start, end - start
@@ -167,18 +167,24 @@ def _rewrite(
 
 
 @inner
-def _line_end(data: Array, at: int, hi: int) -> tuple[int, int, bool]:
+def _copy(data: Array, first: np.uint64, last: np.uint64, out: Array, to: np.uint64) -> None:
+    """Unsigned places are never counted from the end of an array: this becomes a vector loop."""
+    for k in range(last - first):
+        out[to + k] = data[first + k]
+
+
+@inner
+def _line_end(data: Array, at: int, hi: int) -> Any:
     """(where the line at data[at] ends, bytes of its boundary, whether it holds a [)."""
     brackets = False
-    while at < hi:
-        byte = data[at]
+    for place in range(np.uint64(at), np.uint64(hi)):
+        byte = data[place]
         if byte < 32 or byte == 0xC2 or byte == 0xE2:
-            gap = line_break(data, at, hi)
+            gap = line_break(data, np.int64(place), hi)
             if gap:
-                return at, gap, brackets
+                return np.int64(place), gap, brackets
         brackets |= byte == _BRACKET
-        at += 1
-    return at, 0, brackets
+    return hi, 0, brackets
 
 
 @inner
@@ -251,12 +257,14 @@ def _judge_line(data: Array, start: int, end: int, is_short: bool, needs_mark: b
     if is_short:
         return FEW_WORDS
     curly, script, policy = False, False, False
-    for at in range(start, end):
-        byte = data[at]
-        if byte == CURLY_BRACKET:
-            curly = True
+    for place in range(np.uint64(start), np.uint64(end)):
+        byte = data[place]
+        curly |= byte == CURLY_BRACKET
         following = AFTER_ANCHOR[byte]
-        if following == 0 or at + 1 >= end or (data[at + 1] | 32) != following:
+        if following == 0:
+            continue
+        at = np.int64(place)
+        if at + 1 >= end or (data[at + 1] | 32) != following:
             continue
         kind = phrase_around(data, start, at, end)
         if kind == LOREM_IPSUM:

@@ -4,6 +4,9 @@
 they write to is handed in. Without its runtime numba leaves out the reference counts of array
 arguments, and counting them costs a small function ten times its own work (splitting words:
 22 -> 100 MB/s).
+
+Hot loops run over unsigned places: a signed one may count from an array's end, which numba asks
+about at each byte (C4's lines: 174 -> 228 MB/s). Never mix the two in a sum: that gives a float.
 """
 
 import functools

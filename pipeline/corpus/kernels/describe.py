@@ -49,6 +49,16 @@ def _describe(
         at, end = starts[i], ends[i]
         value = np.uint64(end - at)
         either, both, size = np.uint32(0), ~np.uint32(0), 0
+        for place in range(np.uint64(at), np.uint64(end)):
+            byte = data[place]
+            if byte >= 0x80:
+                break
+            kind = classes[byte]
+            either |= kind
+            both &= kind
+            value = (value + np.uint64(byte)) * _STEP
+            size += 1
+        at += size
         while at < end:
             code, width = decode(data, at)
             kind = classes[code] if code < TABLE_SIZE else np.uint32(0)

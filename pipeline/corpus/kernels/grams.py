@@ -10,7 +10,6 @@ Legend: N documents, W tokens, M tokens of the longest document, C candidate pos
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +109,7 @@ def _count(
     for empty in range(size):
         counts[empty] = 0
     kept = 0
+    mask, one = np.uint64(size - 1), np.uint64(1)
     for k in range(left):
         at = places[k]
         # All shorter n-grams in it must be candidates still.
@@ -119,9 +119,9 @@ def _count(
         for word in range(first + at + order - step, first + at + order):
             key = (key * _STEP) ^ hashes[word]  # order matters: ab is not ba
             key ^= key >> np.uint64(32)
-        slot: Any = np.int64((key >> np.uint64(7)) & np.uint64(size - 1))
+        slot = (key >> np.uint64(7)) & mask
         while counts[slot] and keys[slot] != key:
-            slot = (slot + 1) & (size - 1)
+            slot = (slot + one) & mask
         keys[slot] = key
         counts[slot] += 1
         grams[at] = key
@@ -138,15 +138,12 @@ def _top(
     best, covered = 1, ends[order] + order - 1  # without repetition the first n-gram counts once
     kept = 0
     for k in range(left):
-        times = counts[slots[k]]
-        if times == 1:
-            continue
-        at = places[k]
+        at, times = places[k], counts[slots[k]]
         if times > best:
             best = times
             covered = times * (ends[at + order] - ends[at] + order - 1)
-        places[kept] = at
-        kept += 1
+        places[kept] = at  # written over unless repeated: a branch here is a coin toss
+        kept += times != 1
     return covered, kept
 
 

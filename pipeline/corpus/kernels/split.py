@@ -9,6 +9,8 @@ sentences as one word). A chunk of more than CHUNK_BYTES is cut; a document has
 MAX_DOCUMENT_TOKENS, what follows them is not looked at.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -79,9 +81,12 @@ def _plain_word(data: Array, at: int, end: int, classes: Array, lengths: Array) 
 
     0 for any other chunk, and for those that may be exceptions.
     """
-    stop, end = at, min(end, at + CHUNK_BYTES)  # never look far: the next chunk would again
-    while stop < end and 97 <= (data[stop] | 32) <= 122:
-        stop += 1
+    end = min(end, at + CHUNK_BYTES)  # never look far: the next chunk would again
+    stop: Any = end
+    for place in range(np.uint64(at), np.uint64(end)):
+        if not 97 <= (data[place] | 32) <= 122:
+            stop = np.int64(place)
+            break
     size = stop - at
     if size == 0:
         while stop < end and 48 <= data[stop] <= 57:

@@ -4,9 +4,10 @@ train.jsonl -> embeddings of the prompts by the base model -> clusters, map -> d
                                                            -> the k that cover most, if asked
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.devices import World, local_device
 from pipeline.training.embedding import embed
 
+T = TypeVar("T")
 DIVERSITY = "diversity.json"
 CLUSTERS = 32  # guess; enough to tell a handful of templates from open questions
 SHOWN = 2_000  # examples that are looked at where none are chosen; evenly spaced
@@ -42,15 +44,13 @@ def choose_examples(
     """(file of the training examples, facts); writes diversity.json into `directory`.
 
     With `most_diverse` all examples are embedded and the k that cover most are kept, in the order
-    of the file; without, up to SHOWN of them are looked at and all are kept.
+    of the file; without, up to SHOWN of them are looked at and all are kept. An example that the
+    weights of its source repeat is one example here, and is repeated again where it is chosen.
     """
     path = examples.path / "train.jsonl"
-    everything = list(read_examples(path))
-    if most_diverse is not None:
-        looked_at = everything
-    else:
-        step = max(1, -(-len(everything) // SHOWN))
-        looked_at = everything[::step]
+    times = Counter(read_examples(path))
+    everything = list(times)
+    looked_at = everything if most_diverse is not None else _spread(everything, SHOWN)
     points = unit(_embeddings(looked_at, base, tokenizer, device))
     found = clusters(points, CLUSTERS, seed=seed)
     facts: dict[str, Any] = {
@@ -65,7 +65,8 @@ def choose_examples(
         chosen = np.sort(k_centre(points, most_diverse))
         facts |= {"chosen": len(chosen), "covering_radius": covering_radius(points, chosen)}
         path = directory / "chosen.jsonl"
-        write_examples(path, [looked_at[i] for i in chosen.tolist()])
+        kept_ones = [looked_at[i] for i in chosen.tolist()]
+        write_examples(path, (one for one in kept_ones for _ in range(times[one])))
     kept = set(chosen.tolist())
     write_json(
         directory / DIVERSITY,
@@ -74,11 +75,19 @@ def choose_examples(
             "sizes": found.sizes.tolist(),
             "map": [
                 [round(float(x), 3), round(float(y), 3), example.kind, i in kept]
-                for i, (example, (x, y)) in enumerate(zip(looked_at, plane(points), strict=True))
-            ][: 2 * SHOWN],
+                for i, example, (x, y) in _spread(
+                    list(zip(range(len(looked_at)), looked_at, plane(points), strict=True)),
+                    2 * SHOWN,
+                )
+            ],
         },
     )
     return path, facts
+
+
+def _spread(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most `most` of the items, evenly spaced."""
+    return items[:: max(1, -(-len(items) // most))]
 
 
 def _embeddings(

@@ -1,6 +1,7 @@
 """Other ways to tune: low-rank adaptation, noise on the embeddings."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 from model.checkpoint_io import load_model, load_tensors
 from model.lora import LoraConfig
 from model.qwen3 import Qwen3Config
+from pipeline.conversations.example import Example, read_examples
+from pipeline.evals.coverage import choose_examples
 from pipeline.store.errors import ConfigError
 from pipeline.training.embedding import embed
 from pipeline.training.step import neftune_noise
 from tests.training.test_finetune import TUNE, World
+from tests.training.test_finetune_chat import stored
 
 SMALL = {
     "vocab_size": 61,
@@ -82,6 +86,20 @@ def test_the_most_diverse_examples_are_trained_and_the_map_says_which(world):
     assert found["chosen"] == 3 == sum(point[3] for point in found["map"])
     assert found["looked_at"] == found["examples"] == len(found["map"])
     assert sum(found["sizes"]) == found["looked_at"]
+
+
+def test_a_chosen_example_is_repeated_as_the_weight_of_its_source_says(world, tmp_path):
+    """k-centre takes a twin last, so repeated rows would lose their weight."""
+    twice = [Example(id=f"t{i}", prompt=f"say {c} twice", answer=c) for i, c in enumerate("abcd")]
+    once = [Example(id=f"o{i}", prompt=f"{c} {c} {c}", answer=c) for i, c in enumerate("wxyz")]
+    rows = [row for one in twice for row in (one, one)] + once
+    examples = stored(world.root, "weighted", rows, [])
+    path, facts = choose_examples(
+        examples, world.base, world.tokenizer, tmp_path, most_diverse=5, seed=0
+    )
+    chosen = Counter(example.id for example in read_examples(path))
+    assert (facts["examples"], facts["chosen"], len(chosen)) == (8, 5, 5)
+    assert all(count == (2 if id.startswith("t") else 1) for id, count in chosen.items())
 
 
 def test_every_tuned_model_knows_how_diverse_its_examples_were(world):

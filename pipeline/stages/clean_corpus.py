@@ -43,7 +43,7 @@ from pipeline.store.manifest import read_manifest
 from pipeline.store.runtime import Runtime
 
 STAGE = "clean"
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 LEAKED = (HELD_OUT_OVERLAP, HELD_OUT_COVERED, HELD_OUT_NEAR_DUPLICATE)
 MUCH_LEAKED = 0.2  # guess; documentation that repeats itself heavily loses 0.06
 

@@ -94,6 +94,30 @@ def test_trimming_drops_what_little_would_be_left_of(tmp_path: Path, bench: Path
     assert removals(corpus)["mostly"]["reason"] == "held_out_overlap"
 
 
+def test_a_document_that_trimming_and_repeated_lines_leave_empty_leaves(
+    tmp_path: Path, bench: Path
+) -> None:
+    notice = made_up(5, 36)
+    rows = [
+        row("first", notice + "\n" + made_up(1, 200)),
+        row("nothing left", QUESTION + "\n" + notice),
+        row("a line left", QUESTION + "\n" + notice + "\nA line of its own."),
+    ]
+    trim = against(bench / "quiz.jsonl.gz", fields=["question"])
+    corpus = clean_sources(
+        tmp_path,
+        {"web": rows},
+        decontamination=trim | {"action": "trim", "max_trimmed": 0.9},
+        dedup={"near": False, "lines": {"min_chars": 10, "max_lost": 1}},
+    )
+    texts = texts_of(corpus)
+    assert set(texts) == {"first", "a line left"}
+    assert texts["a line left"].strip() == "A line of its own."
+    assert removals(corpus)["nothing left"]["reason"] == "repeated_lines"
+    assert corpus.facts["bytes_kept"] == sum(len(text.encode()) for text in texts.values())
+    assert corpus.facts["deduplication"]["trimmed_documents"] == 1
+
+
 def test_trimming_keeps_characters_whole(tmp_path: Path) -> None:
     held = "如果数据中混入了测试集的内容，评估得到的分数就会偏高。"
     text = "“开头”：这里是别的文字，与测试无关；" * 3 + held + "结尾—也是别的文字。" * 3

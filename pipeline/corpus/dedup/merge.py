@@ -23,6 +23,7 @@ from pipeline.corpus.cleaned import CUT_SCHEMA, cut_bytes, cuts_name, removed_na
 from pipeline.corpus.dedup import removal
 from pipeline.corpus.dedup.clusters import cluster_facts
 from pipeline.corpus.dedup.earlier import earlier_segments
+from pipeline.corpus.dedup.emptied import drop_emptied
 from pipeline.corpus.dedup.exact import remove_copies
 from pipeline.corpus.dedup.held_out import HeldOut
 from pipeline.corpus.dedup.lines import cut_repeated_lines
@@ -78,6 +79,7 @@ def merge_parts(
         _guard(pool, dedup)
         if dedup.lines is not None:
             trimmed += cut_repeated_lines(pool, dedup.lines, Path(scratch))
+        drop_emptied(pool, trimmed, [part.path for part in parts], first)
     keepers = removal.keepers_of(pool)
     for index in range(len(parts)):
         table = removal.removed_table(pool, first + index, keepers)

@@ -117,7 +117,7 @@ def _rewrite(
     sizes: Array,
     bounds: Array,
 ) -> None:
-    end, lines = 0, 0  # of what is written
+    end, lines = np.int64(0), 0  # of what is written
     for row in range(len(offsets) - 1):
         begin, at, hi = end, offsets[row], offsets[row + 1]
         while at < hi:
@@ -125,7 +125,7 @@ def _rewrite(
             first, last = strip_limits(data, at, stop, classes)
             at = stop + gap
             if last - first > max_word_chars:  # only then can a word be longer
-                _, longest = _count_words(data, first, last, classes, NEVER)
+                _, longest = _count_words(data, first, last, classes, np.int64(NEVER))
                 if longest > max_word_chars:
                     counts[LONG_WORD, row] += 1
                     continue

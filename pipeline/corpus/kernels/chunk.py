@@ -70,7 +70,8 @@ def split_chunk(
     """Write the tokens of codes[:count] to firsts, lasts; returns how many there are."""
     found = 0
     suffixes = 0
-    lo, hi = 0, count
+    lo: Any = np.int64(0)
+    hi: Any = count
     while lo < hi:
         if find_entry(codes, lo, hi, lengths, keys) >= 0:
             break
@@ -189,7 +190,7 @@ def _may_join(
         longest = firsts[k] + reach[codes[firsts[k]] & 127]
         window = k + 1
         while window < found and lasts[window] <= longest:
-            if find_entry(codes, firsts[k], lasts[window], lengths, keys) >= 0:
+            if find_entry(codes, np.int64(firsts[k]), np.int64(lasts[window]), lengths, keys) >= 0:
                 return True
             window += 1
     return False
@@ -218,7 +219,8 @@ def _join(
         for k in range(found - window + 1):
             if marks[k] or marks[k + window - 1]:
                 continue
-            slot = find_entry(codes, firsts[k], lasts[k + window - 1], lengths, keys)
+            first, last = np.int64(firsts[k]), np.int64(lasts[k + window - 1])
+            slot = find_entry(codes, first, last, lengths, keys)
             if slot >= 0 and joins[slot]:
                 for within in range(k, k + window):
                     marks[within] = 1
@@ -234,11 +236,11 @@ def _join(
             out += 1
             k += 1
             continue
-        lo, slot = firsts[k], marks[k] - 2
+        lo, slot = np.int64(firsts[k]), marks[k] - 2
         k += 1
         while k < found and marks[k] == 1:
             k += 1
-        out = _emit_entry(lo, lasts[k - 1], cuts[slot], firsts, lasts, out)
+        out = _emit_entry(lo, np.int64(lasts[k - 1]), cuts[slot], firsts, lasts, out)
     count = out - spare
     for k in range(count):
         firsts[k], lasts[k] = firsts[spare + k], lasts[spare + k]

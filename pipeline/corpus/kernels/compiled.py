@@ -7,6 +7,7 @@ arguments, and counting them costs a small function ten times its own work (spli
 
 Hot loops run over unsigned places: a signed one may count from an array's end, which numba asks
 about at each byte (C4's lines: 174 -> 228 MB/s). Never mix the two in a sum: that gives a float.
+An `inner` function is compiled once more for an argument that is a literal: hand it np.int64(0).
 """
 
 import functools

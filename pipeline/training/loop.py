@@ -3,7 +3,7 @@
     batch(step) -> gradients -> clip -> update or skip     every step, nothing read back
                             -> validate                    every `validation_every` steps
                             -> curve, journal, progress    every `log_every_seconds`
-                            -> samples                     untrained, 10 s, 60 s, end
+                            -> samples                     untrained, 10 s, 60 s, 10 min ... end
                             -> checkpoint                  every `checkpoint_every_seconds`, SIGTERM
 
 Weights are a function of the job alone: batches, rates and random numbers are computed from the

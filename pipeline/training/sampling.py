@@ -1,4 +1,4 @@
-"""Text the model writes while it learns: untrained, after about 10 s and 60 s, and at the end.
+"""Text the model writes while it learns: untrained, after 10 s, 60 s, 10 min ... and at the end.
 
 Every row draws from a generator of its own, so sampling cannot change the weights.
 """
@@ -15,7 +15,7 @@ from pipeline.training.job import TrainingJob
 from pipeline.training.records import append, read_records
 
 UNTRAINED, END = "untrained", "end"
-MOMENTS = ((10.0, "10 s"), (60.0, "60 s"))
+MOMENTS = ((10.0, "10 s"), (60.0, "60 s"), (600.0, "10 min"), (3_600.0, "1 h"), (21_600.0, "6 h"))
 TEMPERATURE, TOP_K = 0.8, 50  # guess: varied text that still shows what was learnt
 
 
@@ -50,7 +50,6 @@ class Sampler:
             return [record for record in read_records(self.path) if record["when"] == when]
         if not self.job.prompts:
             return []
-        tokenizer = self.tokenizer
         prompts = self._prompt_ids()
         room = self.job.context_length - max(map(len, prompts))
         max_tokens = min(self.job.sample_tokens, room)
@@ -59,7 +58,7 @@ class Sampler:
         for prompt, ids in zip(self.job.prompts, outputs, strict=True):
             records.append({
                 "when": when, "seconds": round(seconds, 2), "step": step, "prompt": prompt,
-                "text": tokenizer.decode(ids), "stopped": len(ids) < max_tokens,
+                "text": self._text(ids), "stopped": len(ids) < max_tokens,
                 "tokens": len(ids), "repeated": repeated_share(ids),
             })  # fmt: skip
         append(self.path, records)
@@ -90,6 +89,10 @@ class Sampler:
             )
         finally:
             self.model.train(was_training)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """A model may have more ids than its tokenizer, to round up its size; they are no text."""
+        return self.tokenizer.decode([i for i in ids if i < self.tokenizer.vocab_size])
 
     def _stops(self) -> tuple[int, ...]:
         """An answer ends with eos, a turn of a conversation with `end`."""

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.corpus.chain import pass_through
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.alphabet import AlphabetFilter
 from pipeline.corpus.filters.judging import labels_of
 from pipeline.corpus.filters.length import LengthFilter
-from pipeline.corpus.steps import Rules, expanded
+from pipeline.corpus.steps import AnyStep, Rules, expanded
 from tests.corpus.conftest import made_up
 
 ENGLISH = "The river was high that spring, and nobody crossed it before the bridge was mended. "
@@ -107,3 +107,20 @@ def test_codes_of_languages_are_those_that_documents_are_found_to_have():
     step = LengthFilter(languages=("zh-CN", "EN", "eng", "nb", "und", "gsw"))
     assert step.languages == ("zh", "en", "no", "und", "gsw")
     assert Rules(routes={"ja-JP": "fineweb2-ja"}).routes == {"ja": "fineweb2-ja"}
+
+
+@pytest.mark.parametrize(
+    "step, told",
+    [
+        (
+            {"kind": "length", "min_words": 50, "max_words": 10},
+            "min_words=50 is above max_words=10",
+        ),
+        ({"kind": "gopher_quality", "min_mean_word_chars": 11}, "no document would stay"),
+        ({"kind": "gopher_repetition", "max_top_grams": [0.2, -1, 0.2]}, "greater than or equal"),
+        ({"kind": "repetition", "max_duplicate_grams": [2, 1, 1, 1, 1, 1]}, "less than or equal"),
+    ],
+)
+def test_bounds_that_no_text_or_every_text_would_meet_are_wrong_settings(step, told):
+    with pytest.raises(ValidationError, match=told):
+        TypeAdapter(AnyStep).validate_python(step)

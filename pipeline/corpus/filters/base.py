@@ -11,11 +11,11 @@ sees only the documents identified as one of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.languages.codes import checked_code
@@ -67,6 +67,18 @@ class Filter(Step):
 
     reasons: ClassVar[tuple[str, ...]] = ()
     """What the codes 1, 2, ... of `judge` mean."""
+    ranges: ClassVar[tuple[str, ...]] = ()
+    """`x` where `min_x` and `max_x` bound one measure."""
+
+    @model_validator(mode="after")
+    def _ranges_leave_room(self) -> Self:
+        for name in self.ranges:
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if low > high:
+                raise ValueError(
+                    f"min_{name}={low:g} is above max_{name}={high:g}, so no document would stay"
+                )
+        return self
 
     def measure(self, batch: TextBatch) -> Measures:
         """(N,) values per measure; never depends on the filter's thresholds."""

@@ -55,6 +55,7 @@ class GopherQualityFilter(Filter):
     )
 
     measured_fields: ClassVar[tuple[str, ...]] = ("stop_words",)
+    ranges: ClassVar[tuple[str, ...]] = ("words", "mean_word_chars")
     reasons: ClassVar[tuple[str, ...]] = (
         "too_few_words",
         "too_many_words",

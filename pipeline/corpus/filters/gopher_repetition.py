@@ -5,7 +5,7 @@ All shares are of the whole text's characters, white space included. Lines lie b
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ from pipeline.corpus.kernels.grams import AGAIN_ORDERS, TOP_ORDERS, gram_chars
 from pipeline.corpus.kernels.lines import repeated_pieces
 from pipeline.corpus.kernels.tokens import tokens_of
 
-TopShares = tuple[float, float, float]
-AgainShares = tuple[float, float, float, float, float, float]
+Share = Annotated[float, Field(ge=0)]  # overlapping n-grams can cover more than all of a text
+TopShares = tuple[Share, Share, Share]
+AgainShares = tuple[Share, Share, Share, Share, Share, Share]
 
 
 class GopherRepetitionFilter(Filter):

@@ -38,6 +38,7 @@ class LengthFilter(Filter):
         description="White space does not count.",
     )
 
+    ranges: ClassVar[tuple[str, ...]] = ("words", "chars")
     reasons: ClassVar[tuple[str, ...]] = (
         "too_few_chars",
         "too_few_words",

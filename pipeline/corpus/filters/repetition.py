@@ -6,7 +6,7 @@ Everything is a share of the document's own word characters, lines or paragraphs
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,9 @@ from pipeline.corpus.words import words_of
 TOP_GRAMS = (2, 3, 4)
 DUPLICATE_GRAMS = (5, 6, 7, 8, 9, 10)
 SPACELESS_RUN = 13  # characters; ChineseWebText's n-gram length
-TopShares = tuple[float, float, float]
-RunShares = tuple[float, float, float, float, float, float]
+Share = Annotated[float, Field(ge=0, le=1)]
+TopShares = tuple[Share, Share, Share]
+RunShares = tuple[Share, Share, Share, Share, Share, Share]
 
 
 class RepetitionFilter(Filter):

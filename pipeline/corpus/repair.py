@@ -2,19 +2,22 @@ r"""Unicode repair: what was broken on the way to us is mended, what an author w
 
     mojibake -> undone (ftfy)        \r\n, \x0b, \x0c, U+0085, U+2028/9 -> \n
     decomposed letters -> NFC        NUL, controls, BOM, zero-width, bidi marks -> gone
-    lone surrogates -> U+FFFD
+    lone surrogates -> U+FFFD           &amp; -> &, if asked for
 
 Never NFKC: it would fold full-width punctuation, ligatures and superscripts. A look at the bytes
 first tells what can be wrong at all; most texts are returned as they came. Repair is idempotent.
 """
 
+import html
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from html.entities import html5
 
 import ftfy
 import numpy as np
+import pyarrow.compute as pc
 from ftfy.badness import is_bad
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +27,9 @@ from pipeline.corpus.repair_kernel import NEIGHBOURS, NON_ASCII, SUSPICIOUS, fla
 MAX_PASSES = 5  # text garbled twice needs two; five has never been seen
 
 _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028]")
+# Only with a semicolon: browsers also take `&copy` in `?a=1&copy=2` for a sign.
+_ENTITY = re.compile("&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_AMPERSANDS = re.compile("&(?:(?:amp|AMP|#38|#x26);)+")  # escaped again and again
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _FLAG = "\U0001f3f4[\U000e0020-\U000e007f]+"  # black flag + tags: the flags of England, Scotland...
 # Controls, soft hyphen, zero-width space, word joiner, invisible operators, bidi marks, BOM,
@@ -57,10 +63,17 @@ class RepairConfig(BaseModel):
         description="Zero-width spaces, soft hyphens, bidi marks, BOMs; joiners stay where needed.",
     )
 
+    entities: bool = Field(
+        False,
+        title="Decode HTML entities",
+        description="&amp; -> &, &#39; -> ', also where escaped repeatedly. Off: code and text "
+        "about HTML mean them.",
+    )
+
     def apply(self, batch: TextBatch) -> tuple[TextBatch, dict[str, int]]:
         """The batch with repaired texts, and how many documents each kind of repair changed."""
         counts: Counter[str] = Counter()
-        suspects = _suspects(batch, mojibake=self.mojibake)
+        suspects = _suspects(batch, self)
         if not len(suspects):
             return batch, {}
         texts = list(batch.texts)
@@ -98,7 +111,7 @@ def normalise_newlines(text: str) -> str:
 
 
 def _one_pass(text: str, config: RepairConfig, kinds: Counter[str]) -> str:
-    for kind in ("surrogates", "mojibake", "newlines", "invisible", "nfc"):
+    for kind in ("surrogates", "entities", "mojibake", "newlines", "invisible", "nfc"):
         after = _step(kind, text, config)
         if after != text:
             kinds[kind] += 1
@@ -109,6 +122,8 @@ def _one_pass(text: str, config: RepairConfig, kinds: Counter[str]) -> str:
 def _step(kind: str, text: str, config: RepairConfig) -> str:
     if kind == "surrogates":
         return _SURROGATES.sub("\ufffd", text)
+    if kind == "entities":
+        return _decode_entities(text) if config.entities and "&" in text else text
     if kind == "mojibake":
         return _undo_mojibake(text) if config.mojibake and not text.isascii() else text
     if kind == "newlines":
@@ -118,17 +133,32 @@ def _step(kind: str, text: str, config: RepairConfig) -> str:
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
-def _suspects(batch: TextBatch, *, mojibake: bool) -> list[int]:
+def _suspects(batch: TextBatch, config: RepairConfig) -> list[int]:
     """Rows that a repair may change; all others are sound."""
     flags = np.zeros(len(batch), np.uint8)
     flag_texts(batch.data, batch.offsets, flags)
     surely = flags & SUSPICIOUS != 0
     for row in np.flatnonzero((flags & NON_ASCII != 0) & ~surely).tolist():
         text = batch.text_array[row].as_py()
-        garbled = mojibake and flags[row] & NEIGHBOURS and _undo_mojibake(text) != text
+        garbled = config.mojibake and flags[row] & NEIGHBOURS and _undo_mojibake(text) != text
         surely[row] = garbled or not unicodedata.is_normalized("NFC", text)
+    if config.entities:
+        coded = pc.match_substring_regex(batch.text_array, "&[#A-Za-z]")
+        surely |= coded.to_numpy(zero_copy_only=False)
     rows: list[int] = np.flatnonzero(surely).tolist()
     return rows
+
+
+def _decode_entities(text: str) -> str:
+    """The characters that complete entities stand for; unknown names stay as they are."""
+    text = _AMPERSANDS.sub("&amp;", text)
+    return _ENTITY.sub(_character, text)
+
+
+def _character(match: re.Match[str]) -> str:
+    entity = match.group()
+    # `unescape` alone would take `&notit;` for a sign and two letters.
+    return html.unescape(entity) if entity[1] == "#" else html5.get(entity[1:], entity)
 
 
 def _undo_mojibake(text: str) -> str:

@@ -103,3 +103,37 @@ def test_repair_switched_off_keeps_mojibake_and_joins():
 
 def test_normalise_newlines_keeps_tabs():
     assert normalise_newlines("a\tb\r\n") == "a\tb\n"
+
+
+DECODES = RepairConfig(entities=True)
+
+
+@pytest.mark.parametrize(
+    ("coded", "plain"),
+    [
+        ("a &lt; b &amp; c", "a < b & c"),
+        ("&#39;&#x4f60;&#22909;&rsquo;", "'你好’"),
+        ("&amp;amp;amp;amp;amp;amp;amp;lt;", "<"),  # escaped seven times
+        ("&amp;" * 3, "&&&"),
+        ("?a=1&copy=2 AT&T; &notit; &nosuch; &;", "?a=1&copy=2 AT&T; &notit; &nosuch; &;"),
+        ("one&#13;&#10;two&#0;", "one\ntwo\ufffd"),
+        ("&#xd800;&#99999999;&zwnj;", "\ufffd&#99999999;"),
+    ],
+)
+def test_entities_are_decoded_only_when_asked_for(coded: str, plain: str) -> None:
+    batch, counts = DECODES.apply(TextBatch.of(["no entity", coded]))
+    assert batch.texts == ["no entity", plain]
+    assert repair_text(plain, DECODES).text == plain
+    assert counts.get("entities", 0) == (coded != plain)
+    assert repair_text("a &lt; b", CONFIG).text == "a &lt; b"
+
+
+@given(st.text(alphabet="&amp;#38x2lt\r Ã©", max_size=60))
+def test_decoding_entities_again_changes_nothing(text: str) -> None:
+    once = repair_text(text, DECODES).text
+    assert repair_text(once, DECODES).text == once
+
+
+def test_a_million_ampersands_cost_no_more_than_their_length() -> None:
+    for text in ("&" * 1_000_000, "&amp;" * 200_000, "&#38;" * 200_000, "&amp" * 250_000):
+        assert repair_text(text, DECODES).text

@@ -30,6 +30,19 @@ SHIPPED_LISTS = Path(__file__).resolve().parents[1] / "wordlists"
 SHIPPED_NAMES = {".txt": ("harmful_en", "harmful_zh"), ".yaml": ("groups",)}
 
 
+_PLACES: dict[str, str] = {}
+"""Where content was read from in this process: Prefect rebuilds settings from their fields, and
+what is no field is lost on the way."""
+
+
+def _restored(kind: "type[FileRef]", sha256: str, path: str) -> "FileRef":
+    ref = kind.model_construct(sha256=sha256)
+    ref._path = path
+    if path:
+        _PLACES[sha256] = path
+    return ref
+
+
 class FileRef(BaseModel):
     """A file by its content; equal content is an equal value wherever it lies."""
 
@@ -62,7 +75,7 @@ class FileRef(BaseModel):
                 "start the run again"
             )
         ref = handler({**facts, "sha256": found})
-        ref._path = str(path)
+        ref._path = _PLACES[found] = str(path)
         return ref
 
     @classmethod
@@ -76,9 +89,10 @@ class FileRef(BaseModel):
 
     @model_serializer
     def _with_path(self) -> dict[str, str]:
-        return (
-            {"path": self._path, "sha256": self.sha256} if self._path else {"sha256": self.sha256}
-        )
+        return {"path": self.path, "sha256": self.sha256} if self.path else {"sha256": self.sha256}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.sha256, self.path)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.sha256 == self.sha256  # type: ignore[attr-defined]
@@ -89,21 +103,21 @@ class FileRef(BaseModel):
     @property
     def path(self) -> str:
         """Where it lay when the configuration was read; "" where only the content is known."""
-        return self._path
+        return self._path or _PLACES.get(self.sha256, "")
 
     def content(self) -> bytes:
         """The file's bytes; DataError if they are not those of the configuration any more."""
-        if not self._path:
+        if not self.path:
             raise DataError(
                 f"a step needs a file with sha256 {self.sha256[:12]}, known by its content only; "
                 "give its path in the configuration"
             )
         try:
-            data = self._read(self._path)
+            data = self._read(self.path)
         except ValueError as error:
             raise DataError(str(error)) from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise DataError(f"{self._path} changed while it was in use; start the run again")
+            raise DataError(f"{self.path} changed while it was in use; start the run again")
         return data
 
 

@@ -13,11 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.measured import KEPT, MeasuredPart
 from pipeline.corpus.objections import Asked, all_objections
 
-UNKNOWN = "und"
-"""ISO 639-2 for an undetermined language; also where no step asked for it."""
 Axis = Literal["source", "language"]
 
 
@@ -79,7 +78,7 @@ class Accounts:
             self.judged.add(1, size)
             self.fates[fate].add(1, size)
             self.by["source"][source][fate].add(1, size)
-            self.by["language"][language or UNKNOWN][fate].add(1, size)
+            self.by["language"][language or UNDETERMINED][fate].add(1, size)
         masks = all_objections(asked, part)
         objecting = sum((mask.astype(np.int64) for mask in masks.values()), np.int64(0))
         first = np.array([reason or KEPT for reason in part.first_objections], object)

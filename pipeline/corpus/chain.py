@@ -19,8 +19,6 @@ from pipeline.corpus.filters.base import Filter, Measures, Rewrite, Step
 from pipeline.corpus.filters.judging import Columns, Verdicts, judge_all, labels_of
 from pipeline.corpus.language import languages_of
 
-UNKNOWN = "und"  # ISO 639-2: undetermined
-
 
 @dataclass(frozen=True)
 class Passed:
@@ -76,11 +74,7 @@ def _routes(
 ) -> list[tuple[npt.NDArray[np.int64], tuple[int, ...]]]:
     """(rows, indexes of the steps they pass) for each group of documents treated alike."""
     route_of = {
-        language: tuple(
-            i
-            for i, step in enumerate(steps)
-            if not step.is_routed or step.applies_to(language or UNKNOWN)
-        )
+        language: tuple(i for i, step in enumerate(steps) if step.applies_to(language))
         for language in set(languages)
     }
     groups: dict[tuple[int, ...], list[int]] = {}

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.corpus.bias import MENTIONS, GroupFile, mentions
-from pipeline.corpus.chain import UNKNOWN, pass_through
+from pipeline.corpus.chain import pass_through
 from pipeline.corpus.dedup.held_out import HeldOut, HeldOutSet, load_held_out
 from pipeline.corpus.dedup.keys import content_keys_in
 from pipeline.corpus.dedup.settings import SignatureConfig
@@ -30,6 +30,7 @@ from pipeline.corpus.filters.judging import Columns, Verdicts
 from pipeline.corpus.funnel import DROPPED
 from pipeline.corpus.kernels.peer_words import AnyWords, OwnWords
 from pipeline.corpus.kernels.tokens import words_by
+from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.rejects import (
     DOCUMENTS,
     MEASURES,
@@ -133,7 +134,7 @@ class _Tally:
         """Documents and bytes judged and kept, and first reasons, by language."""
         rows = zip(languages, sizes, verdicts.reasons, strict=True)
         for language, size, reason in rows:
-            counts = self.by_language.setdefault(language or UNKNOWN, Counter())
+            counts = self.by_language.setdefault(language or UNDETERMINED, Counter())
             counts.update({"documents_read": 1, "bytes_read": size})
             if reason:
                 counts[DROPPED + reason] += 1
@@ -204,10 +205,11 @@ def _clean_batch(batch: TextBatch, job: PartJob, tally: _Tally) -> _CleanedBatch
     tally.held_out_content += int((~is_free).sum())
     if not is_free.all():
         batch = batch.filtered(is_free)
+        keys = [key for key, free in zip(keys, is_free, strict=True) if free]
 
     passed = pass_through(config.steps, batch)
     tally.rewritten.update(passed.rewritten)
-    if passed.batch is not batch or not is_free.all():
+    if passed.batch is not batch:
         after = passed.batch  # duplicates are equal as they will be trained on
         keys = content_keys_in(after.data, after.offsets)
     batch = passed.batch

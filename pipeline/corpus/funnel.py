@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus.chain import UNKNOWN
+from pipeline.corpus.languages.codes import UNDETERMINED
 
 DROPPED = "dropped:"
 """Prefix of the reasons among a part's counts of one language."""
@@ -98,7 +98,7 @@ def tally_languages(
         *(removed.column(name).to_pylist() for name in ("reason", "bytes")),
     )
     for language, reason, num_bytes in zip(*columns, strict=True):
-        tally = tallies[language or UNKNOWN]
+        tally = tallies[language or UNDETERMINED]
         tally.documents_kept -= 1
         tally.bytes_kept -= num_bytes
         tally.removed += 1

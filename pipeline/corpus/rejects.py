@@ -94,9 +94,9 @@ def read_rejected(part: Path) -> Iterator[TextBatch]:
 
 def languages_of_rows(part: Path, rows: npt.NDArray[np.int64]) -> list[str | None]:
     """The languages of some rows of a cleaned part's documents."""
+    if not len(rows):
+        return []
     batches = [batch.table for batch in iter_batches(part / DOCUMENTS, ["language"])]
-    if not batches or not len(rows):
-        return [None] * len(rows)
     languages: list[str | None] = (
         pa.concat_tables(batches).column("language").take(pa.array(rows)).to_pylist()
     )

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import xxhash
 
 from pipeline.artifacts import CleanedCorpus
-from pipeline.corpus.accounts import UNKNOWN, Amount
+from pipeline.corpus.accounts import Amount
 from pipeline.corpus.filters.base import Filter, Rewrite, Step
 from pipeline.corpus.filters.judging import labels_of
+from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.measured import KEPT, MeasuredPart, measured_parts
 from pipeline.corpus.rejects import rejudge
 from pipeline.store.errors import ArtifactError, ConfigError
@@ -100,7 +101,7 @@ def _add(
         for verdict, name in ((before, "before"), (after, "after")):
             changes = [found.rules[verdict]]
             if verdict == KEPT:
-                groups = (found.by_source[source], found.by_language[language or UNKNOWN])
+                groups = (found.by_source[source], found.by_language[language or UNDETERMINED])
                 changes = [found.kept, *groups]
             for change in changes:
                 getattr(change, name).add(1, size)
@@ -110,7 +111,7 @@ def _add(
             found.other_reason.add(1, size)
             continue
         (found.returned if after == KEPT else found.lost).add(1, size)
-        moved = Moved(doc_id, source, language or UNKNOWN, size, before, after)
+        moved = Moved(doc_id, source, language or UNDETERMINED, size, before, after)
         yield xxhash.xxh3_64_intdigest(doc_id.encode()), moved
     found.rules.pop(KEPT, None)
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corpus.document import TextBatch
+from pipeline.corpus.kernels.classes import SPACELESS_RANGES, TABLE_SIZE
 from pipeline.corpus.word_kernel import (
     CODE_POINTS,
     LETTERS,
@@ -32,21 +33,6 @@ I64 = npt.NDArray[np.int64]
 
 OTHER, SPACE, DIGIT, LETTER, SPACELESS, MARK = range(6)
 HASHED_CHARS = 64  # words that agree in 64 characters and in length count as equal
-_TABLE_SIZE = 0x33480  # past the last assigned letter, Unicode 15 (CJK extension H ends at 0x323AF)
-_SPACELESS_RANGES = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x3005, 0x3007),  # ideographic iteration mark, closing mark, zero
-    (0x3041, 0x30FF),  # Hiragana, Katakana
-    (0x31F0, 0x31FF),  # Katakana extensions
-    (0x3400, 0x4DBF),  # Han
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0xFF66, 0xFF9F),  # half-width Katakana
-    (0x1B000, 0x1B16F),  # Kana supplement
-    (0x20000, 0x3347F),  # Han extensions
-)
 _MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
 _POWERS = np.array([pow(_MULTIPLIER, k, 1 << 64) for k in range(HASHED_CHARS + 1)], np.uint64)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)  # splitmix64, Steele et al. 2014
@@ -183,18 +169,18 @@ class _Classes:
 def _classes() -> _Classes:
     """Tables for every code point that may be a letter; built once per process in 0.1 s."""
     kinds = {"L": LETTER, "N": DIGIT, "M": MARK, "Z": SPACE}
-    chars = list(map(chr, range(_TABLE_SIZE)))
+    chars = list(map(chr, range(TABLE_SIZE)))
     classes = np.fromiter(
         (kinds.get(category[0], OTHER) for category in map(unicodedata.category, chars)),
         np.uint8,
-        count=_TABLE_SIZE,
+        count=TABLE_SIZE,
     )
     classes[[9, 10, 11, 12, 13, 0x85]] = SPACE
     classes[ord("_")] = DIGIT
-    for first, last in _SPACELESS_RANGES:
+    for first, last in SPACELESS_RANGES:
         block = classes[first : last + 1]
         block[block == LETTER] = SPACELESS
-    lower = np.arange(_TABLE_SIZE, dtype=np.uint32)
+    lower = np.arange(TABLE_SIZE, dtype=np.uint32)
     for code, char in enumerate(chars):
         small = char.lower()
         if small != char and len(small) == 1:

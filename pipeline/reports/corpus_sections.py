@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.corpus.accounts import UNKNOWN, Amount, Axis, Fates, share_kept, total
+from pipeline.corpus.accounts import Amount, Axis, Fates, share_kept, total
 from pipeline.corpus.bias import BiasRow
 from pipeline.corpus.filters.judging import labels_of
+from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.measured import KEPT
 from pipeline.reports.blocks import (
     Block,
@@ -130,7 +131,7 @@ def _of(part: float, whole: float) -> float:
 def groups_section(facts: CorpusFacts, axis: Axis) -> Section | None:
     """Per source or per language: what was kept, and the share each step turned away."""
     groups = facts.accounts.by[axis]
-    if not groups or (axis == "language" and set(groups) == {UNKNOWN}):
+    if not groups or (axis == "language" and set(groups) == {UNDETERMINED}):
         return None
     ranked = sorted(groups, key=lambda name: (-total(groups[name]).bytes, name))
     shown = {name: groups[name] for name in ranked[:_MAX_GROUPS]}

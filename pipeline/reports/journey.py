@@ -23,6 +23,7 @@ from pipeline.corpus.cleaned import read_cuts, removed_name
 from pipeline.corpus.document import open_documents
 from pipeline.corpus.filters.base import Filter, Step
 from pipeline.corpus.filters.judging import labels_of
+from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.measured import MeasuredCorpus, MeasuredPart, measured_part, steps_of
 from pipeline.corpus.mixing import mix_name, read_repeats
 from pipeline.corpus.objections import Asked, asked_filters, flags_of, row_of
@@ -140,7 +141,7 @@ def _passages(
     if not all(one.neutral for one in asked.values()):
         asked = {id(one.step): one for one in asked_filters(steps, MeasuredCorpus(corpus))}
     objections = {reason.partition(".")[0]: reason for reason in _objections(record)}
-    language = record.get("language") or "und"
+    language = record.get("language") or UNDETERMINED
     passages = []
     labels = labels_of(steps)
     for step, label in zip(steps, labels, strict=True):

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.artifacts import CleanedCorpus, EvalSet
 from pipeline.corpus.bias import GroupFile, shipped_groups
-from pipeline.corpus.chain import UNKNOWN
 from pipeline.corpus.cleaned import cut_bytes_by_row, cuts_name, read_removed, removed_name
 from pipeline.corpus.cleaning import PartConfig, PartJob, clean_part
 from pipeline.corpus.dedup.earlier import earlier_corpora
@@ -28,6 +27,7 @@ from pipeline.corpus.dedup.removal import (
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
 from pipeline.corpus.funnel import Funnel, tally_languages, tally_part
 from pipeline.corpus.kernels.peer_words import AnyWords, OwnWords
+from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.mixing import MixingConfig, MixPart, PartDocuments, mix_parts
 from pipeline.corpus.reading import RawPart, read_sources
 from pipeline.corpus.rejects import DOCUMENTS, languages_of_rows
@@ -204,7 +204,7 @@ def _clean(work: _Work, directory: Path) -> Outcome:
         rows, lost = cut_bytes_by_row(directory, i)
         tally.bytes_kept -= int(lost.sum())
         for language, num_bytes in zip(languages_of_rows(part.path, rows), lost, strict=True):
-            by_language[language or UNKNOWN].bytes_kept -= int(num_bytes)
+            by_language[language or UNDETERMINED].bytes_kept -= int(num_bytes)
         funnel.add(part.source, tally)
         funnel.add_languages(by_language)
     _check(funnel, work.runtime)

@@ -67,9 +67,7 @@ def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) 
 def _check_vocabulary(start: AnyStart, vocabulary: Tokenizer, root: Path) -> None:
     """The same number must mean the same text: sizes that agree say nothing about that."""
     if isinstance(start, FromCheckpoint):
-        stage, _, name = start.ref.partition("@")
-        checkpoint = Checkpoint.open(inside(root, root / stage / name[:12]))
-        for parent in parents_of(checkpoint):
+        for parent in parents_of(_checkpoint(start, root)):
             if isinstance(parent, TrainedTokenizer):
                 theirs = parent.facts.get("sha256")
                 if theirs is not None and theirs != vocabulary.sha256:
@@ -103,12 +101,7 @@ def _told_apart(file: Path, vocabulary: Tokenizer) -> str | None:
 
 def _find(start: AnyStart, root: Path) -> Start:
     if isinstance(start, FromCheckpoint):
-        stage, _, name = start.ref.partition("@")
-        if stage not in Checkpoint.stages or not name:
-            raise ConfigError(
-                f"pretrain.start.ref={start.ref!r} is no checkpoint; write pretrain@<12 digits>"
-            )
-        checkpoint = Checkpoint.open(inside(root, root / stage / name[:12]))
+        checkpoint = _checkpoint(start, root)
         model = stored_architecture(checkpoint)
         folder = str(checkpoint.weights_path.parent)
         return Start(model, folder, "ours", {"kind": "checkpoint"}, (checkpoint.key,))
@@ -130,6 +123,15 @@ def _find(start: AnyStart, root: Path) -> Start:
         f"pretrain.start names the registered model {start.name}@{start.alias}, which only the "
         "tracking store knows; run through `mill run`, or give {kind: huggingface, path: ...}"
     )
+
+
+def _checkpoint(start: FromCheckpoint, root: Path) -> Checkpoint:
+    stage, _, name = start.ref.partition("@")
+    if stage not in Checkpoint.stages or not name:
+        raise ConfigError(
+            f"pretrain.start.ref={start.ref!r} is no checkpoint; write pretrain@<12 digits>"
+        )
+    return Checkpoint.open(inside(root, root / stage / name[:12]))
 
 
 def stored_architecture(checkpoint: Checkpoint) -> AnyModel:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.corpus.document import TextBatch
-from pipeline.corpus.languages.codes import checked_code
+from pipeline.corpus.languages.codes import UNDETERMINED, checked_code
 
 Measures = dict[str, npt.NDArray[Any]]
 Codes = npt.NDArray[np.int16]
@@ -56,8 +56,9 @@ class Step(BaseModel):
         """Whether it needs to know the language of a document."""
         return bool(self.languages or self.except_languages)
 
-    def applies_to(self, language: str) -> bool:
-        """Whether documents in `language` pass through this step."""
+    def applies_to(self, language: str | None) -> bool:
+        """Whether documents in `language` pass through this step; None: nobody told."""
+        language = language or UNDETERMINED
         wanted = not self.languages or language in self.languages
         return wanted and language not in self.except_languages
 

@@ -55,9 +55,7 @@ def _disjoint(one: Step, other: Step) -> bool:
 
 def applicable(step: Step, languages: Sequence[str | None]) -> npt.NDArray[np.bool_]:
     """(N,) whether the step applies to documents of these languages; None means unknown."""
-    if not step.is_routed:
-        return np.ones(len(languages), np.bool_)
-    known = {language: step.applies_to(language or "und") for language in set(languages)}
+    known = {language: step.applies_to(language) for language in set(languages)}
     return np.array([known[language] for language in languages], np.bool_)
 
 

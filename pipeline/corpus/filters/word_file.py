@@ -36,11 +36,9 @@ what is no field is lost on the way."""
 
 
 def _restored(kind: "type[FileRef]", sha256: str, path: str) -> "FileRef":
-    ref = kind.model_construct(sha256=sha256)
-    ref._path = path
     if path:
         _PLACES[sha256] = path
-    return ref
+    return kind.model_construct(sha256=sha256)
 
 
 class FileRef(BaseModel):
@@ -52,7 +50,6 @@ class FileRef(BaseModel):
         pattern="^[0-9a-f]{64}$", title="Content", description="Hex sha256 of the file."
     )
 
-    _path: str = ""
     shipped_suffix: ClassVar[str] = ""
     """Of the files of this kind that come with the project."""
 
@@ -74,9 +71,8 @@ class FileRef(BaseModel):
                 f"{path} has other content (sha256 {found[:12]}) than when it was configured; "
                 "start the run again"
             )
-        ref = handler({**facts, "sha256": found})
-        ref._path = _PLACES[found] = str(path)
-        return ref
+        _PLACES[found] = str(path)
+        return handler({**facts, "sha256": found})
 
     @classmethod
     def _digest(cls, path: str) -> str:
@@ -103,7 +99,7 @@ class FileRef(BaseModel):
     @property
     def path(self) -> str:
         """Where it lay when the configuration was read; "" where only the content is known."""
-        return self._path or _PLACES.get(self.sha256, "")
+        return _PLACES.get(self.sha256, "")
 
     def content(self) -> bytes:
         """The file's bytes; DataError if they are not those of the configuration any more."""

@@ -97,7 +97,7 @@ _UNCASED_RANGES = (
     (0x1F200, 0x1F2FF),
     (0x20000, 0x2FA1F),
 )
-_SPACELESS_RANGES = (
+SPACELESS_RANGES = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
@@ -176,7 +176,7 @@ def _add_letters(table: npt.NDArray[np.uint32], categories: npt.NDArray[np.uint8
     for first, last in _UNCASED_RANGES:
         table[first : last + 1] |= ALPHA | LOWER | UPPER
     for ranges, bits in (
-        (_SPACELESS_RANGES, SPACELESS),
+        (SPACELESS_RANGES, SPACELESS),
         (_HAN_RANGES + ((0x20000, 0x3347F),), SPACELESS | HAN),
         (_KANA_RANGES, SPACELESS | KANA),
     ):

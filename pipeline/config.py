@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.stages.blend_shards import ContinuationConfig
 from pipeline.stages.clean_corpus import CleanConfig
 from pipeline.stages.evaluate import EvaluateConfig
 from pipeline.stages.export_model import ExportConfig
@@ -118,6 +119,7 @@ class RunConfig(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig
+    continuation: ContinuationConfig = ContinuationConfig()
 
 
 def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:

@@ -4,6 +4,7 @@
     clean_corpus    -> CleanedCorpus       pretrain, finetune -> Checkpoint
     train_tokenizer -> TrainedTokenizer    measure_baselines -> BaselineReport
     tokenize_corpus -> TokenShards         evaluate -> EvalReport    export_model -> ExportedModel
+    blend_shards    -> TokenShards
 
 Stages meet only here. A handle can be made for any finished directory with `Kind.open(path)`.
 """
@@ -118,7 +119,7 @@ class TrainedTokenizer(Artifact):
 class TokenShards(Artifact):
     """Arrow IPC shards of `tokens: list<uint16|uint32>`, cut within parts."""
 
-    stages: ClassVar[tuple[str, ...]] = ("tokenize",)
+    stages: ClassVar[tuple[str, ...]] = ("tokenize", "blend")
 
     @property
     def num_tokens(self) -> int:
@@ -193,7 +194,7 @@ def open_artifact(path: Path) -> Artifact:
 
 DIRECTORIES = {
     "eval_set": "eval-sets", "clean": "clean", "tokenizer": "tokenizer", "tokenize": "tokens",
-    "examples": "examples", "pretrain": "pretrain", "finetune": "finetune",
+    "blend": "blend", "examples": "examples", "pretrain": "pretrain", "finetune": "finetune",
     "baselines": "baselines", "evaluate": "eval", "export": "export",
 }  # fmt: skip
 """Stage name -> directory under the root."""

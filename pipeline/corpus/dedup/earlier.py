@@ -32,6 +32,11 @@ def earlier_corpora(config: DedupConfig, root: Path) -> tuple[CleanedCorpus, ...
     return tuple(found.values())
 
 
+def raw_parts_of(corpora: Sequence[CleanedCorpus]) -> frozenset[str]:
+    """Names of the raw parts (12 digits) that the corpora were made from."""
+    return frozenset(Path(part).name for corpus in corpora for part in corpus.facts["raw_parts"])
+
+
 def earlier_segments(
     corpora: Sequence[CleanedCorpus], parts: Sequence[Path], wanted: SignatureConfig
 ) -> list[Segment]:
@@ -48,7 +53,7 @@ def earlier_segments(
                 raise ConfigError(
                     f"clean.dedup.against: {corpus.ref} and this run share the part {part.name}, "
                     "so all of its documents would be dropped as known; take its file out of "
-                    "clean.sources or the corpus out of against"
+                    "clean.sources or the corpus out of against, or set known_parts: skip"
                 )
             _check(manifest.config.get("signatures"), wanted, corpus.ref)
             dropped = read_removed(corpus.path, index).column("row").to_numpy()

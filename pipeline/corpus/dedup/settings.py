@@ -124,6 +124,12 @@ class DedupConfig(BaseModel):
         description="Cleaned corpora (directories or clean@digits) whose documents are not wanted "
         "again.",
     )
+    known_parts: Literal["refuse", "skip"] = Field(
+        "refuse",
+        title="Files an earlier corpus was made from",
+        description="refuse: the run stops. skip: they are left out and only new files are "
+        "cleaned, as each night does.",
+    )
 
     @model_validator(mode="after")
     def _sources_once(self) -> "DedupConfig":
@@ -153,8 +159,10 @@ class DedupConfig(BaseModel):
         )
 
     def identity(self) -> dict[str, object]:
-        """What shapes the result; the earlier corpora enter by their fingerprints instead."""
-        return {name: getattr(self, name) for name in DedupConfig.model_fields if name != "against"}
+        """What shapes the result; the earlier corpora and the parts enter by their fingerprints."""
+        elsewhere = ("against", "known_parts")
+        names = (name for name in DedupConfig.model_fields if name not in elsewhere)
+        return {name: getattr(self, name) for name in names}
 
 
 class HeldOutFiles(BaseModel):

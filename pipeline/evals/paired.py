@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.artifacts import EvalReport
-from pipeline.evals.perplexity import read_scores
+from pipeline.evals.document_scores import read_scores
 from pipeline.evals.statistics import bits_per_byte, bootstrap_weights, percentile_interval
 from pipeline.store.errors import ArtifactError
 

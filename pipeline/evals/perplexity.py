@@ -1,37 +1,37 @@
-"""Bits per byte and token perplexity of held-out documents.
+"""Bits per byte and perplexities of held-out documents.
 
 Every document is scored alone: `bos t1 .. tn eos`. The text's tokens t1..tn count, the first given
-bos; eos is reported apart (lm-evaluation-harness's rule). Longer documents go through windows of L
-inputs that move by `stride`; a token is scored once, in the first window that reaches it:
+bos; eos is reported apart. Longer documents go through windows of L inputs that move by `stride`;
+a token is scored once, in the first window that reaches it, and the last window is full as well:
 
-    L = 4, stride = 2    bos t1 t2 t3 | score t1 t2 t3 t4
-                               t2 t3 t4 t5 | score t5 t6
+    L = 4, stride = 3    bos t1 t2 t3 | score t1 t2 t3 t4
+                               t3 t4 t5 t6 | score t5 t6 t7
+                                  t4 t5 t6 t7 | score t8
 
-so every token after the first window sees at least L - stride tokens before it. Sums run over the
+so every token after the first window sees at least L - stride tokens before it. With stride = L
+these are lm-evaluation-harness's windows (loglikelihood_rolling, context_len=1). Sums run over the
 corpus in float64; there is one division, at the end.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from model.language_model import LanguageModel
-from pipeline.evals.scoring import BATCH_TOKENS, sequence_nats
+from pipeline.corpus.document import TextBatch
+from pipeline.corpus.language import languages_of
+from pipeline.evals.document_scores import DocumentScores
+from pipeline.evals.scoring import BATCH_TOKENS, sequence_outcomes
 from pipeline.evals.statistics import bits_per_byte, bootstrap_ratio
+from pipeline.evals.token_tally import TokenTally
 from pipeline.store.errors import DataError
-from pipeline.store.files import replacing
 
 BOS_RULE = "bos before every document, only in its first window; text tokens scored, eos apart"
-DOCUMENT_SCORES_SCHEMA = pa.schema([
-    ("doc_id", pa.string()), ("source", pa.string()), ("nats", pa.float64()),
-    ("tokens", pa.int64()), ("bytes", pa.int64()), ("overlap", pa.float64()),
-    ("eos_nats", pa.float64()),
-])  # fmt: skip
+_SPACE = re.compile(r"\s+")
+_LARGEST = 700.0  # e^710 is beyond float64
 
 
 class ByteTokenizer(Protocol):
@@ -52,28 +52,29 @@ class ByteTokenizer(Protocol):
         """The bytes an id stands for."""
 
 
-@dataclass(frozen=True)
-class DocumentScores:
-    """Per-document sums, all of length D."""
-
-    doc_ids: tuple[str, ...]
-    sources: tuple[str, ...]
-    nats: np.ndarray  # (D,) float64, over the text's tokens
-    tokens: np.ndarray  # (D,) int64
-    num_bytes: np.ndarray  # (D,) int64, UTF-8
-    eos_nats: np.ndarray  # (D,) float64
-
-
 def windows(length: int, context: int, stride: int) -> list[tuple[int, int, int]]:
     """Cover `length` targets: (start, stop, first) reads inputs start..stop-1, scores first..stop.
 
-    Positions are those of the sequence `bos t1 .. tn eos` with `length` = n + 1 targets.
+    Positions are those of the sequence `bos t1 .. tn`.
     """
     spans = [(0, min(context, length), 1)]
     while spans[-1][1] < length:
-        start, stop, _ = spans[-1]
-        spans.append((start + stride, min(start + stride + context, length), stop + 1))
+        first = spans[-1][1] + 1
+        stop = min(first - 1 + stride, length)
+        spans.append((stop - context, stop, first))
     return spans
+
+
+def _pieces(num_tokens: int, context: int, stride: int) -> list[tuple[int, int, int]]:
+    """`windows` over the text's tokens and eos, which in a long document has a window of its own.
+
+    There it is given the last half of a context, and no text token is scored otherwise than it
+    would be without eos.
+    """
+    if num_tokens < context:
+        return windows(num_tokens + 1, context, stride)
+    eos = num_tokens + 1
+    return [*windows(num_tokens, context, stride), (eos - max(1, context // 2), eos, eos)]
 
 
 def score_documents(
@@ -85,41 +86,58 @@ def score_documents(
     stride: int,
     batch_tokens: int = BATCH_TOKENS,
 ) -> DocumentScores:
-    """Score the columns `doc_id, text, source`; every text token exactly once.
+    """Score the columns `doc_id, text, source` (`language`: told from the text where absent).
 
-    DataError for an eval set without text, and when tokens and text differ in bytes.
+    Every text token is scored exactly once. DataError for an eval set without text, and when
+    tokens and text differ in bytes.
     """
     if not 1 <= stride <= context:
         raise DataError(f"stride={stride} must be in 1..{context}, the model's context")
     texts = documents["text"]
     if not any(texts):
         raise DataError("the eval set holds no text; raise eval_set.max_bytes or add documents")
-    sequences, pieces, firsts = [], [], []
+    sequences, windowed, firsts = [], [], []
     owner: list[tuple[int, int]] = []  # (document, first target) of each window
     for d, text in enumerate(texts):
         ids = np.array([tokenizer.bos, *tokenizer.encode(text), tokenizer.eos], np.int64)
         sequences.append(ids)
-        for start, stop, first in windows(len(ids) - 1, context, stride):
-            pieces.append(ids[start : stop + 1])
+        for start, stop, first in _pieces(len(ids) - 2, context, stride):
+            windowed.append(ids[start : stop + 1])
             firsts.append(first - start)
             owner.append((d, first))
     num_bytes = _byte_counts(documents["doc_id"], texts, sequences, tokenizer)
     per_target = [np.full(len(ids), np.nan) for ids in sequences]  # index 0, bos, is no target
     times_scored = [np.zeros(len(ids), np.int64) for ids in sequences]
-    for (d, first), nats in zip(
-        owner, sequence_nats(model, pieces, firsts, batch_tokens=batch_tokens), strict=True
-    ):
-        per_target[d][first : first + len(nats)] = nats
-        times_scored[d][first : first + len(nats)] += 1
+    tally = TokenTally()
+    outcomes = sequence_outcomes(
+        model, windowed, firsts, confidence=True, batch_tokens=batch_tokens
+    )
+    for (d, first), found in zip(owner, outcomes, strict=True):
+        stop = first + len(found.nats)
+        per_target[d][first:stop] = found.nats
+        times_scored[d][first:stop] += 1
+        of_text = slice(0, min(stop, len(sequences[d]) - 1) - first)  # eos is no token of the text
+        positions = np.arange(first, stop)[of_text]
+        tally.add(positions, found.nats[of_text], found.confidence[of_text], found.hits[of_text])
     assert all((times[1:] == 1).all() and times[0] == 0 for times in times_scored)
     return DocumentScores(
         doc_ids=tuple(documents["doc_id"]),
         sources=tuple(documents["source"]),
+        languages=_languages(documents),
         nats=np.array([math.fsum(nats[1:-1]) for nats in per_target]),
         tokens=np.array([len(ids) - 2 for ids in sequences], np.int64),
         num_bytes=num_bytes,
+        words=np.array([len(_SPACE.split(text)) if text else 0 for text in texts], np.int64),
         eos_nats=np.array([nats[-1] for nats in per_target]),
+        tally=tally,
     )
+
+
+def _languages(documents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    given = documents.get("language")
+    if given is not None:
+        return tuple(given)
+    return tuple(languages_of(TextBatch.of(documents["text"])).codes)
 
 
 def _byte_counts(
@@ -149,18 +167,22 @@ def _byte_counts(
 def summarise(
     scores: DocumentScores, *, context: int, stride: int, draws: int, seed: int
 ) -> dict[str, Any]:
-    """The `perplexity` section of report.json; the headline is `bits_per_byte`."""
-    per_source = {
-        source: _row(scores, np.array([s == source for s in scores.sources]), draws, seed)
-        for source in sorted(set(scores.sources))
-    }
-    total = _row(scores, np.ones(len(scores.nats), bool), draws, seed)
+    """The `perplexity` section of report.json; the headline is `bits_per_byte`.
+
+    The total is micro (one sum over all documents); `bits_per_byte_macro` is the plain mean of the
+    sources' figures, `bits_per_byte_macro_languages` that of the languages'.
+    """
+    per_source = _rows(scores, scores.sources, draws, seed)
+    per_language = _rows(scores, scores.languages, draws, seed)
+    total = score_row(scores, np.ones(len(scores.nats), bool), draws=draws, seed=seed)
     return total | {
-        "bits_per_byte_macro": float(
-            np.mean([row["bits_per_byte"] for row in per_source.values() if row["bytes"]])
-        ),
+        "bits_per_byte_macro": _macro(per_source),
+        "bits_per_byte_macro_languages": _macro(per_language),
         "per_source": per_source,
+        "per_language": per_language,
         "eos_nats_per_document": float(scores.eos_nats.mean()),
+        "position_curve": scores.tally.position_curve(),
+        "calibration": scores.tally.calibration(),
         "window": context,
         "stride": stride,
         "bos_rule": BOS_RULE,
@@ -169,12 +191,29 @@ def summarise(
     }
 
 
-def _row(scores: DocumentScores, chosen: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
+def _rows(
+    scores: DocumentScores, names: Sequence[str], draws: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    labels = np.array(names, object)
+    return {
+        name: score_row(scores, labels == name, draws=draws, seed=seed)
+        for name in sorted(set(names))
+    }
+
+
+def _macro(rows: Mapping[str, Mapping[str, Any]]) -> float:
+    return float(np.mean([row["bits_per_byte"] for row in rows.values() if row["bytes"]]))
+
+
+def score_row(
+    scores: DocumentScores, chosen: np.ndarray, *, draws: int, seed: int
+) -> dict[str, Any]:
+    """Sums and figures of the documents where `chosen` (D,) is true; without text, sums only."""
     nats, num_bytes = scores.nats[chosen], scores.num_bytes[chosen]
-    tokens = int(scores.tokens[chosen].sum())
+    tokens, words = int(scores.tokens[chosen].sum()), int(scores.words[chosen].sum())
     total = math.fsum(nats)
     row: dict[str, Any] = {
-        "documents": int(chosen.sum()), "tokens": tokens,
+        "documents": int(chosen.sum()), "tokens": tokens, "words": words,
         "bytes": int(num_bytes.sum()), "nats": total,
     }  # fmt: skip
     if tokens == 0:
@@ -183,29 +222,11 @@ def _row(scores: DocumentScores, chosen: np.ndarray, draws: int, seed: int) -> d
     bits = nats[filled] / math.log(2)
     interval = bootstrap_ratio(bits, num_bytes[filled], draws=draws, seed=seed)
     return row | {
-        "bits_per_byte": bits_per_byte(total, int(num_bytes.sum())),
+        "bits_per_byte": bits_per_byte(total, row["bytes"]),
         "bits_per_byte_low": interval.low,
         "bits_per_byte_high": interval.high,
         "nats_per_token": total / tokens,
-        "token_perplexity": math.exp(min(total / tokens, 700.0)),  # e^710 is beyond float64
+        "token_perplexity": math.exp(min(total / tokens, _LARGEST)),
+        "word_perplexity": math.exp(min(total / words, _LARGEST)),
+        "byte_perplexity": math.exp(min(total / row["bytes"], _LARGEST)),
     }
-
-
-def write_scores(path: Path, scores: DocumentScores) -> None:
-    """Write documents.arrow (an IPC file); `overlap` is empty: the baselines report knows it."""
-    table = pa.table(
-        [
-            list(scores.doc_ids), list(scores.sources), scores.nats, scores.tokens,
-            scores.num_bytes, [None] * len(scores.nats), scores.eos_nats,
-        ],
-        schema=DOCUMENT_SCORES_SCHEMA,
-    )  # fmt: skip
-    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-
-
-def read_scores(path: Path) -> pa.Table:
-    """The table `write_scores` wrote."""
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).read_all()

@@ -4,15 +4,31 @@ sequence  s0 s1 s2 s3      gives  nats of s1, s2, s3, each given everything befo
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from model.language_model import LanguageModel
-from model.loss import token_nll
+from model.loss import CHUNK_ROWS_CPU, CHUNK_ROWS_GPU, token_nll
 from pipeline.store.errors import TrainingError
 
 BATCH_TOKENS = 8_192  # padded positions per forward pass; guess: a few MB of activations
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the model said at n targets of one sequence."""
+
+    nats: npt.NDArray[np.float64]
+    """(n,) of the target."""
+    confidence: npt.NDArray[np.float32]
+    """(n,) probability of the likeliest token; empty where it was not asked for."""
+    hits: npt.NDArray[np.bool_]
+    """(n,) whether the likeliest token is the target; empty where it was not asked for."""
 
 
 def sequence_nats(
@@ -27,21 +43,34 @@ def sequence_nats(
     A sequence has at most context_length + 1 ids. Rows are padded at the end, which a causal model
     never sees. TrainingError names the first sequence whose loss is not a finite number.
     """
+    outcomes = sequence_outcomes(model, sequences, first, batch_tokens=batch_tokens)
+    return [outcome.nats for outcome in outcomes]
+
+
+def sequence_outcomes(
+    model: LanguageModel,
+    sequences: Sequence[np.ndarray],
+    first: Sequence[int] | None = None,
+    *,
+    confidence: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Outcomes]:
+    """Like `sequence_nats`, and with `confidence` also how sure the model was of what."""
     starts = [1] * len(sequences) if first is None else list(first)
     assert all(start >= 1 for start in starts)
-    results: list[np.ndarray] = [np.zeros(0)] * len(sequences)
+    nothing = Outcomes(np.zeros(0), np.zeros(0, np.float32), np.zeros(0, bool))
+    results = [nothing] * len(sequences)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     try:
         with torch.inference_mode():
             for batch in _batches([len(s) - 1 for s in sequences], batch_tokens):
-                for i, nats in zip(
-                    batch, _score(model, sequences, starts, batch, device), strict=True
-                ):
-                    if not np.isfinite(nats).all():
-                        raise _not_finite(i, starts[i], nats)
-                    results[i] = nats
+                found = _score(model, sequences, starts, batch, device, confidence)
+                for i, outcome in zip(batch, found, strict=True):
+                    if not np.isfinite(outcome.nats).all():
+                        raise _not_finite(i, starts[i], outcome.nats)
+                    results[i] = outcome
     finally:
         model.train(was_training)
     return results
@@ -71,7 +100,8 @@ def _score(
     starts: Sequence[int],
     batch: Sequence[int],
     device: torch.device,
-) -> list[np.ndarray]:
+    confidence: bool,
+) -> list[Outcomes]:
     width = max(len(sequences[i]) for i in batch)
     ids = np.zeros((len(batch), width), np.int64)
     wanted = np.zeros((len(batch), width - 1), bool)
@@ -82,5 +112,40 @@ def _score(
     keep = torch.from_numpy(wanted).to(device)
     hidden = model.hidden(rows[:, :-1])  # (B, T, D)
     # Only the wanted positions go through the head, the dearest layer of a small model.
-    nats = token_nll(hidden[keep], model.head_weight, rows[:, 1:][keep]).double().cpu().numpy()
-    return np.split(nats, np.cumsum(wanted.sum(axis=1))[:-1])
+    targets = rows[:, 1:][keep]
+    cuts = np.cumsum(wanted.sum(axis=1))[:-1]
+    if not confidence:
+        nats = token_nll(hidden[keep], model.head_weight, targets).double().cpu().numpy()
+        empty = np.zeros(0, np.float32), np.zeros(0, bool)
+        return [Outcomes(piece, *empty) for piece in np.split(nats, cuts)]
+    nll, sure, hits = _with_confidence(hidden[keep], model.head_weight, targets)
+    pieces = (
+        np.split(nll.double().cpu().numpy(), cuts),
+        np.split(sure.cpu().numpy(), cuts),
+        np.split(hits.cpu().numpy(), cuts),
+    )
+    return [Outcomes(*piece) for piece in zip(*pieces, strict=True)]
+
+
+def _with_confidence(
+    hidden: Tensor, head_weight: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, D), (V, D), (N,) -> nats, probability of the likeliest token, whether it is the target.
+
+    The nats are computed as `token_nll` does, so asking for more changes none of them.
+    """
+    weight = head_weight.to(hidden.dtype)
+    chunk = CHUNK_ROWS_CPU if hidden.device.type == "cpu" else CHUNK_ROWS_GPU
+    nll, sure, hits = [], [], []
+    for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+        logits = F.linear(h, weight).float()  # (C, V) <- the big one
+        loss = F.cross_entropy(logits, t, reduction="none")
+        top = logits.max(dim=-1)
+        total = loss + logits.gather(1, t.unsqueeze(1)).squeeze(1)  # log of the sum of exponents
+        nll.append(loss)
+        sure.append((top.values - total).exp())
+        hits.append(top.indices == t)
+    if not nll:
+        none = hidden.new_zeros(0, dtype=torch.float32)
+        return none, none, none.bool()
+    return torch.cat(nll), torch.cat(sure), torch.cat(hits)

@@ -152,7 +152,7 @@ def answer_questions(
         limit = min(max_tokens, room)
         outputs = greedy(model, tokenizer, [prompts[i] for i in batch], limit)
         if form == "continuation":
-            outputs = [_first_line(*output) for output in outputs]
+            outputs = [first_line(*output) for output in outputs]
         for i, (answer, ended) in zip(batch, outputs, strict=True):
             question = questions[i]
             baseline = question.copy_baseline
@@ -167,7 +167,7 @@ def answer_questions(
     return [items[i] for i in sorted(items)], len(questions) - len(items)
 
 
-def _first_line(text: str, ended: bool) -> tuple[str, bool]:
+def first_line(text: str, ended: bool) -> tuple[str, bool]:
     """The first line with words on it: a document goes on after the answer."""
     line, newline, _ = text.lstrip().partition("\n")
     return line, ended or bool(newline)

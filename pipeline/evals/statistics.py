@@ -55,7 +55,7 @@ def bootstrap_ratio(
     return percentile_interval(np.array(values))
 
 
-def wilson(correct: int, total: int) -> Interval:
+def wilson(correct: float, total: int) -> Interval:
     """Wilson's 95 % score interval of a share; (0, 1) when nothing was asked."""
     if total == 0:
         return Interval(0.0, 1.0)

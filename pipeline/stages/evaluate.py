@@ -17,9 +17,10 @@ from model.errors import WeightsError
 from model.language_model import LanguageModel
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExampleSet, TrainedTokenizer
 from pipeline.conversations.example import Example, read_examples
+from pipeline.evals.document_scores import write_scores
 from pipeline.evals.few_shot import Form, choose_shots
 from pipeline.evals.generations import Sampling, continue_prompts
-from pipeline.evals.perplexity import score_documents, summarise, write_scores
+from pipeline.evals.perplexity import score_documents, summarise
 from pipeline.evals.sft import (
     Item,
     answer_questions,
@@ -36,7 +37,7 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
 
-VERSION = 3
+VERSION = 4
 ANSWERS_SHOWN_PER_KIND = 3
 
 

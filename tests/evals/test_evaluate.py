@@ -11,8 +11,8 @@ from model.architectures import GPT2Config
 from model.checkpoint_io import save_model
 from pipeline.artifacts import Checkpoint
 from pipeline.conversations.pydocs_pairs import PydocsPairs
+from pipeline.evals.document_scores import read_scores
 from pipeline.evals.paired import compare
-from pipeline.evals.perplexity import read_scores
 from pipeline.evals.sft import read_items
 from pipeline.stages.evaluate import EvaluateConfig, evaluate
 from pipeline.stages.prepare_examples import ExamplesConfig, prepare_examples

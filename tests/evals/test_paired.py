@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.artifacts import EvalReport
+from pipeline.evals.document_scores import DocumentScores, write_scores
 from pipeline.evals.paired import compare, compare_nats
-from pipeline.evals.perplexity import DocumentScores, write_scores
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ArtifactError
 from pipeline.store.runtime import Runtime
@@ -17,7 +17,8 @@ def report(root, nats, eval_set="a" * 64, doc_ids=None, salt=0, sources=None):
     nats = np.array(nats, float)
     ids = tuple(doc_ids or (f"d{i}" for i in range(len(nats))))
     ones = np.full(len(nats), 10)
-    scores = DocumentScores(ids, tuple(sources or "x" * len(nats)), nats, ones, ones, nats * 0)
+    named = tuple(sources or "x" * len(nats)), ("en",) * len(nats)
+    scores = DocumentScores(ids, *named, nats, ones, ones, ones, nats * 0)
     key = artifact_key("evaluate", 1, {"salt": salt}, [f"eval_set@{eval_set}"])
     directory = root / "eval" / key.fingerprint[:12]
 

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evals.perplexity import read_scores, score_documents, summarise, windows, write_scores
-from pipeline.evals.scoring import sequence_nats
+from pipeline.evals.document_scores import read_scores, write_scores
+from pipeline.evals.perplexity import score_documents, summarise, windows
+from pipeline.evals.scoring import sequence_nats, sequence_outcomes
 from pipeline.store.errors import DataError, TrainingError
 from tests.conversations.byte_tokenizer import ByteTokenizer, WordTokenizer
 
@@ -29,18 +30,22 @@ DOCUMENTS = {
 
 
 def naive_nats(model, tokenizer, text, context, stride):
-    """Twenty lines of plain reading: one window, one token at a time."""
+    """Plain reading: one window, one token at a time; the last window is moved back to be full."""
     ids = [tokenizer.bos, *tokenizer.encode(text), tokenizer.eos]
-    nats, scored_to, start = [], 0, 0
-    while scored_to < len(ids) - 1:
-        stop = min(start + context, len(ids) - 1)
+    last = len(ids) - 2  # the last token of the text
+    nats, scored_to = [], 0
+
+    def nll(start, stop, target):
         with torch.no_grad():
             logits = model(torch.tensor([ids[start:stop]]))[0].double()
-        logp = torch.log_softmax(logits, dim=-1)
-        for target in range(scored_to + 1, stop + 1):
-            nats.append(-float(logp[target - 1 - start, ids[target]]))
-        scored_to, start = stop, start + stride
-    return nats[:-1], nats[-1]
+        return -float(torch.log_softmax(logits, dim=-1)[target - 1 - start, ids[target]])
+
+    while scored_to < last:
+        stop = min(context if scored_to == 0 else scored_to + stride, last)
+        nats += [nll(max(0, stop - context), stop, t) for t in range(scored_to + 1, stop + 1)]
+        scored_to = stop
+    start = 0 if last < context else last + 1 - context // 2
+    return nats, nll(start, last + 1, last + 1)
 
 
 @pytest.mark.parametrize("stride", [16, 8, 5, 1])
@@ -141,6 +146,7 @@ def test_windows_cover_every_target_once_with_enough_context(length, context, da
     assert all(stop - start <= context for start, stop, _ in spans)
     seen = [first - start for start, _, first in spans[1:]]
     assert all(n >= context - stride + 1 for n in seen)
+    assert all(stop - start == context for start, stop, _ in spans[1:])
 
 
 def test_bootstrap_is_deterministic_and_holds_the_estimate(model, tokenizer):
@@ -150,6 +156,44 @@ def test_bootstrap_is_deterministic_and_holds_the_estimate(model, tokenizer):
     assert one["bits_per_byte_low"] <= one["bits_per_byte"] <= one["bits_per_byte_high"]
     other = summarise(scores, context=16, stride=8, draws=500, seed=4)
     assert one["bits_per_byte_low"] != other["bits_per_byte_low"]
+
+
+def test_perplexities_are_one_sum_over_four_counts(model, tokenizer):
+    scores = score_documents(model, tokenizer, DOCUMENTS, context=16, stride=8)
+    report = summarise(scores, context=16, stride=8, draws=200, seed=0)
+    nats = sum(sum(naive_nats(model, tokenizer, text, 16, 8)[0]) for text in TEXTS)
+    words = 1 + 2 + 12 + 1 + 1 + 1
+    assert report["words"] == words
+    assert math.log(report["word_perplexity"]) == pytest.approx(nats / words, rel=1e-5)
+    assert math.log(report["byte_perplexity"]) == pytest.approx(nats / report["bytes"], rel=1e-5)
+    assert math.log2(report["byte_perplexity"]) == pytest.approx(report["bits_per_byte"])
+
+
+def test_languages_come_from_the_documents_or_from_their_text(model, tokenizer):
+    texts = ["The cat sat on the mat and was happy.", "猫坐在垫子上,很高兴。"]
+    documents = {"doc_id": ["a", "b"], "text": texts, "source": ["x", "x"]}
+    told = score_documents(model, tokenizer, documents, context=16, stride=8)
+    assert told.languages == ("en", "zh")
+    given = {**documents, "language": ["la", "la"]}
+    report = summarise(
+        score_documents(model, tokenizer, given, context=16, stride=8),
+        context=16, stride=8, draws=100, seed=0,
+    )  # fmt: skip
+    assert list(report["per_language"]) == ["la"]
+    assert report["bits_per_byte_macro_languages"] == report["bits_per_byte"]
+
+
+def test_asking_for_confidence_changes_no_loss(model, tokenizer):
+    sequences = [np.array([256, *text.encode()][:17]) for text in TEXTS]
+    plain = sequence_nats(model, sequences)
+    asked = sequence_outcomes(model, sequences, confidence=True)
+    for ids, nats, outcome in zip(sequences, plain, asked, strict=True):
+        assert outcome.nats.tolist() == nats.tolist()
+        with torch.no_grad():
+            shares = torch.softmax(model(torch.from_numpy(ids[:-1])[None])[0], dim=-1)
+        top = shares.max(dim=-1)
+        np.testing.assert_allclose(outcome.confidence, top.values, rtol=1e-4)
+        assert outcome.hits.tolist() == (top.indices.numpy() == ids[1:]).tolist()
 
 
 def test_micro_total_is_weighted_by_bytes_and_macro_is_not(model, tokenizer):

@@ -58,7 +58,16 @@ class RuntimeConfig(BaseModel):
     compile: bool = Field(False, title="torch.compile", description="pays off in long runs only")
     threads: int | None = Field(None, ge=1, le=1024, title="Threads of torch")
     log_every_seconds: float = Field(1.0, ge=0.0, le=3600)
-    checkpoint_every_seconds: float = Field(30.0, ge=0.0, le=86400)
+    checkpoint_every_seconds: float = Field(
+        30.0,
+        ge=0.0,
+        le=86400,
+        title="Seconds between checkpoints",
+        description="0: after every step; spaced out where copying would stall training over 0.5 %",
+    )
+    checkpoints_kept: int = Field(
+        2, ge=2, le=1000, title="Checkpoints kept", description="the newest of a run, and the best"
+    )
     verify: Literal["auto", "full", "sampled"] = Field(
         "auto", description="hash check on reuse: full up to 2 GB per artifact, sampled above"
     )
@@ -91,6 +100,7 @@ class RuntimeConfig(BaseModel):
             compile=self.compile,
             log_every_seconds=self.log_every_seconds,
             checkpoint_every_seconds=self.checkpoint_every_seconds,
+            checkpoints_kept=self.checkpoints_kept,
             verify=self.verify,
             lock_wait_seconds=self.lock_wait_seconds,
             may_build=may_build,

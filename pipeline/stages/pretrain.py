@@ -181,4 +181,5 @@ def _job(
         threads=runtime.threads,
         log_every_seconds=runtime.log_every_seconds,
         checkpoint_every_seconds=runtime.checkpoint_every_seconds,
+        checkpoints_kept=runtime.checkpoints_kept,
     )

@@ -11,7 +11,7 @@ data position are functions of (seed, step), so the step is their whole state.
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -46,34 +46,43 @@ class TrainingState:
     resumed: int = 0
 
 
-def save_checkpoint(
-    checkpoints: Path,
-    *,
-    digest: str,
-    state: TrainingState,
-    model: nn.Module,
-    optimizer: Optimizer,
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at one step: what its checkpoint holds."""
+
+    state: TrainingState
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+
+
+def write_checkpoint(
+    checkpoints: Path, *, digest: str, snapshot: Snapshot, kept: int = KEPT
 ) -> Path:
-    """Write `checkpoints/step-N`, keep the newest KEPT; ArtifactError on a full disk."""
+    """Write `checkpoints/step-N`, keep the newest `kept`; ArtifactError on a full disk.
+
+    The older ones go only when the new one, read back, has the sizes and hashes it should.
+    """
+    state = snapshot.state
     document = {"version": STATE_VERSION, "digest": digest, "state": asdict(state)}
 
     def write(directory: Path) -> None:
-        _save(model.state_dict(), directory / WEIGHTS)
-        _save(optimizer.state_tensors(), directory / MOMENTS)
+        _save(snapshot.weights, directory / WEIGHTS)
+        _save(snapshot.moments, directory / MOMENTS)
         write_json(directory / "state.json", document)
 
     path = _write_folder(checkpoints / f"step-{state.step:08d}", write)
-    kept = _folders(checkpoints, "step-")[:KEPT]
-    for old in _folders(checkpoints, "step-")[KEPT:]:
+    verify_folder(path)
+    folders = _folders(checkpoints, "step-")
+    for old in folders[kept:]:
         shutil.rmtree(old)
-    _remove_unused_best(checkpoints, kept)
+    _remove_unused_best(checkpoints, folders[:kept])
     return path
 
 
-def save_best(checkpoints: Path, *, step: int, model: nn.Module) -> Path:
+def write_best(checkpoints: Path, *, step: int, weights: Mapping[str, Tensor]) -> Path:
     """Write `checkpoints/best-N`: the weights with the lowest validation loss so far."""
     target = checkpoints / f"best-{step:08d}"
-    return _write_folder(target, lambda d: _save(model.state_dict(), d / WEIGHTS))
+    return _write_folder(target, lambda directory: _save(weights, directory / WEIGHTS))
 
 
 def load_best(checkpoints: Path, *, step: int, model: nn.Module) -> None:
@@ -128,7 +137,7 @@ def resume(
     return None
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """safetensors reports a full disk in words of its own; make it the OSError it is."""
     try:
         save_tensors(tensors, path)

@@ -66,6 +66,7 @@ class TrainingJob:
     threads: int | None = None
     log_every_seconds: float = 1.0
     checkpoint_every_seconds: float = 30.0
+    checkpoints_kept: int = 2
     journal: str | None = None
     """Where a process of its own appends its journal; None keeps none."""
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA

@@ -14,12 +14,10 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed
-from torch import Tensor
 
 from model.architectures import LanguageModel
 from model.checkpoint_io import save_model
@@ -27,56 +25,25 @@ from model.lora import add_lora, merge_lora
 from model.optim import build_optimizer
 from pipeline.store.errors import TrainingError
 from pipeline.store.runtime import Journal, Progress, Throttle
-from pipeline.training.checkpoint import (
-    TrainingState,
-    load_best,
-    resume,
-    save_best,
-    save_checkpoint,
-)
+from pipeline.training.checkpoint import TrainingState, load_best, resume
 from pipeline.training.data import local_batch, open_source, upcoming, validation_batches
 from pipeline.training.devices import World, local_device, torch_threads
 from pipeline.training.job import TrainingJob
+from pipeline.training.memory import memory_in_use
 from pipeline.training.outcome import explaining_failures, final_facts
 from pipeline.training.records import append, rewind
 from pipeline.training.sampling import END, UNTRAINED, Sampler, sample_metrics, stopped_rate
+from pipeline.training.saving import Saver
 from pipeline.training.start import starting_model
 from pipeline.training.step import Stepper, StepResult, SummedLoss
 from pipeline.training.stopping import Preempted, stop_requested, stopping_on_sigterm
+from pipeline.training.tally import Tally, model_flops_utilization
 from pipeline.training.validation import note_validation, validation_loss
 
-SAVING_SHARE = 0.02  # of the time at most: checkpoints of a large model space themselves out
+STALL_SHARE = 0.005  # of the time at most: checkpoints of a large model space themselves out
 RECENT_STEPS = 50  # final_train_loss is their mean
 REPORT_SECONDS = 10.0  # between the lines people read
 ALONE = World()
-
-
-@dataclass
-class Tally:
-    """Sums since the last log point; device scalars, read only there."""
-
-    loss: Tensor
-    grad_norm: Tensor
-    applied: Tensor
-    tokens: int = 0
-    steps: int = 0
-    history: list[Tensor] = field(default_factory=list)
-    """Loss of each step (NaN where skipped)."""
-
-    @classmethod
-    def empty(cls, device: torch.device) -> "Tally":
-        """Zero everywhere."""
-        zero = torch.zeros(3, dtype=torch.float64, device=device)
-        return cls(zero[0], zero[1], zero[2])
-
-    def add(self, result: StepResult, tokens: int) -> None:
-        """Count one step."""
-        self.loss += torch.where(result.applied, result.loss, 0.0)
-        self.grad_norm += torch.where(result.applied, result.grad_norm, 0.0)
-        self.applied += result.applied
-        self.history.append(torch.where(result.applied, result.loss, math.nan))
-        self.tokens += tokens
-        self.steps += 1
 
 
 class Trainer:
@@ -94,6 +61,7 @@ class Trainer:
             add_lora(self.model, job.lora, seed=job.seed)
         self.optimizer = build_optimizer(self.model, job.optimizer)
         self.checkpoints = job.path / "checkpoints"
+        self.saver = Saver(self.checkpoints, digest=job.digest, kept=job.checkpoints_kept)
         self.state = self._resumed()
         self.curve = job.path / "curve.jsonl"
         source = open_source(job, job.train_paths, rows=job.batch_rows, seed=job.seed)
@@ -109,6 +77,7 @@ class Trainer:
             compile_model=job.compile,
             embedding_noise=job.embedding_noise,
         )
+        self.micro_rows = job.micro_batch_rows
         self.validation_module = SummedLoss(self.model)
         if world.leads:
             rewind(self.curve, step=self.state.step if self.state.resumed else -1)
@@ -166,9 +135,13 @@ class Trainer:
         # Random numbers of a step depend on seed, step and rank alone: resuming needs no more.
         torch.manual_seed(_mixed(job.seed, step, self.world.rank))
         self.optimizer.set_factor(job.schedule.factor(step, job.steps))
-        batch = local_batch(next(self.batches), world=self.world, device=self.device)
+        asked = time.monotonic()
+        arrays = next(self.batches)
+        self.tally.data_wait += time.monotonic() - asked
+        batch = local_batch(arrays, world=self.world, device=self.device)
         if batch.trained_tokens > 0:
             result = self.stepper.step(batch.local, trained_tokens=batch.trained_tokens)
+            self._note_smaller_batches()
         else:
             nothing = torch.full((), math.nan, dtype=torch.float64, device=self.device)
             result = StepResult(
@@ -176,6 +149,18 @@ class Trainer:
             )
         self.tally.add(result, job.tokens_per_step)
         self.state.step += 1
+
+    def _note_smaller_batches(self) -> None:
+        """Say it once when memory ran out and the step went on in smaller micro-batches."""
+        if self.stepper.micro_rows != self.micro_rows:
+            self.micro_rows = self.stepper.micro_rows
+            facts = {"step": self.state.step, "micro_batch_rows": self.micro_rows,
+                     "asked": self.job.micro_batch_rows}  # fmt: skip
+            self.progress.event("warning", {"message":
+                f"memory ran out at step {self.state.step}: the batch is now computed in "
+                f"micro-batches of {self.micro_rows} rows instead of {self.job.micro_batch_rows}; "
+                "set micro_batch_rows to begin so"})  # fmt: skip
+            self.journal.event("micro_batch_halved", facts)
 
     def _whatever_is_due(self) -> None:
         job, step = self.job, self.state.step
@@ -190,6 +175,7 @@ class Trainer:
             self._validate()
         if not self.world.leads:
             return
+        self.saver.look()
         moment = self.sampler.due(self._seconds())
         if moment is not None:
             self._sample(moment)
@@ -197,6 +183,7 @@ class Trainer:
         if stop or (not last and now - self.last_save >= self._save_interval()):
             self._save()
         if stop:
+            self.saver.wait()
             raise Preempted(
                 f"stopped at step {step} of {job.steps} with a saved checkpoint; "
                 "run the same command again to go on"
@@ -241,11 +228,20 @@ class Trainer:
             "learning_rate": self.optimizer.learning_rate,
             "grad_norm": float(tally.grad_norm) / applied if applied else None,
             "tokens_per_second": round(speed, 1),
+            "data_wait": round(tally.data_wait / spent, 5),
+            "memory_gb": round(memory_in_use(self.device) / 1e9, 3),
+            "mfu": model_flops_utilization(
+                speed / self.world.size,
+                self.job.model.flops_per_token(),
+                self.device,
+                self.job.dtype,
+            ),
         }
         append(self.curve, [record])
         names = {"train_loss": "train/loss", "grad_norm": "train/grad_norm",
                  "learning_rate": "train/learning_rate",
-                 "tokens_per_second": "train/tokens_per_second"}  # fmt: skip
+                 "tokens_per_second": "train/tokens_per_second", "data_wait": "train/data_wait",
+                 "memory_gb": "train/memory_gb", "mfu": "train/mfu"}  # fmt: skip
         values = {names[k]: v for k, v in record.items() if k in names and v is not None}
         self.journal.metrics(values, step=self.state.step)
         self._report(record, speed)
@@ -283,7 +279,7 @@ class Trainer:
             if not self.world.leads:
                 return
             if best and self.job.keep == "best":
-                save_best(self.checkpoints, step=self.state.step, model=self.model)
+                self.saver.best(self.state.step, self.model)
             tokens = self.state.step * self.job.tokens_per_step
             shown = loss if math.isfinite(loss) else None
             append(self.curve, [
@@ -306,20 +302,13 @@ class Trainer:
     def _save(self) -> None:
         with self._aside():
             self._settle()
-            before = time.monotonic()
             self.state.seconds = self._seconds()
-            save_checkpoint(
-                self.checkpoints,
-                digest=self.job.digest,
-                state=self.state,
-                model=self.model,
-                optimizer=self.optimizer,
-            )
+            self.save_cost = self.saver.checkpoint(self.state, self.model, self.optimizer)
             self.last_save = time.monotonic()
-            self.save_cost = self.last_save - before
 
     def _finish(self) -> dict[str, Any]:
         self._log()
+        self.saver.wait()
         state, kept = self.state, self.state.step
         if self.job.keep == "best" and state.best_step is not None and self.world.leads:
             load_best(self.checkpoints, step=state.best_step, model=self.model)
@@ -339,14 +328,16 @@ class Trainer:
             if self.timed_seconds
             else None,
             num_parameters=self.num_parameters,
+            micro_batch_rows=self.micro_rows,
             stopped_rate=stopped_rate(records),
+            stalled_seconds=self.saver.stalled,
             world=self.world,
         )
 
     def _save_interval(self) -> float:
         """Seconds between checkpoints, stretched where saving is slow; 0 saves after every step."""
         asked = self.job.checkpoint_every_seconds
-        return max(asked, self.save_cost / SAVING_SHARE) if asked > 0 else 0.0
+        return max(asked, self.save_cost / STALL_SHARE) if asked > 0 else 0.0
 
     def _out_of_patience(self) -> bool:
         patience = self.job.patience
@@ -374,7 +365,11 @@ def train(
     non-finite or memory runs out, ArtifactError for a full disk.
     """
     with stopping_on_sigterm(), torch_threads(job.threads), explaining_failures(job):
-        return Trainer(job, journal, progress, world).run()
+        trainer = Trainer(job, journal, progress, world)
+        try:
+            return trainer.run()
+        finally:
+            trainer.saver.close()
 
 
 def _mixed(seed: int, step: int, rank: int) -> int:

@@ -12,9 +12,8 @@ from pipeline.store.errors import ArtifactError, TrainingError
 from pipeline.training.checkpoint import TrainingState
 from pipeline.training.devices import World
 from pipeline.training.job import TrainingJob
+from pipeline.training.memory import is_out_of_memory
 from pipeline.training.records import read_records
-
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def final_facts(
@@ -25,12 +24,16 @@ def final_facts(
     seconds: float,
     tokens_per_second: float | None,
     num_parameters: int,
+    micro_batch_rows: int,
     stopped_rate: float | None,
+    stalled_seconds: float,
     world: World,
 ) -> dict[str, Any]:
     """What the manifest says about a finished run; losses in nats per trained token.
 
-    `turning_point` is the step of the lowest validation loss when it rose afterwards, else None.
+    `checkpoint_stall` is the share of the time in which the loop stood still for saving, since the
+    last resume. `turning_point` is the step of the lowest validation loss when it rose afterwards,
+    else None.
     """
     recent = state.recent_losses
     validations = [r for r in read_records(job.path / "curve.jsonl") if "validation_loss" in r]
@@ -49,11 +52,13 @@ def final_facts(
         "turning_point": state.best_step if turned else None,
         "skipped_steps": state.skipped,
         "num_parameters": num_parameters,
+        "micro_batch_rows": micro_batch_rows,
         "parameter_bytes": 4 * num_parameters,
         "flops_per_token": job.model.flops_per_token(),
         "seconds": round(seconds, 2),
         "tokens_per_second": tokens_per_second and round(tokens_per_second, 1),
         "stopped_rate": stopped_rate,
+        "checkpoint_stall": round(stalled_seconds / seconds, 5) if seconds else 0.0,
         "resumed": state.resumed,
         "dtype": job.dtype,
         "seed": job.seed,
@@ -75,10 +80,10 @@ def explaining_failures(job: TrainingJob) -> Iterator[None]:
     except ModelError as error:
         raise TrainingError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(t in str(error) for t in _NO_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(
-            f"memory ran out with micro_batch_rows={job.micro_batch_rows} and "
-            f"context_length={job.context_length} on {job.device}; lower micro_batch_rows (same "
+            f"memory ran out on {job.device}, however few of {job.micro_batch_rows} rows of "
+            f"{job.context_length} positions were computed at once; lower micro_batch_rows (same "
             f"result, less memory), context_length or the model's size ({error})"
         ) from error

@@ -19,6 +19,7 @@ from model.language_model import LanguageModel
 from model.loss import nll_sum
 from model.optim import Optimizer
 from pipeline.training.devices import World
+from pipeline.training.memory import free_cached, is_out_of_memory
 
 
 class SummedLoss(nn.Module):
@@ -101,7 +102,7 @@ class Stepper:
 
         `trained_tokens` is the sum of the loss mask over the *global* batch, above 0.
         """
-        loss = self.gradients(batch, trained_tokens=trained_tokens)
+        loss = self._gradients_that_fit(batch, trained_tokens=trained_tokens)
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
         if self.grad_clip is not None:
@@ -109,6 +110,22 @@ class Stepper:
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         self._apply(finite)
         return StepResult(loss, norm, finite)
+
+    def _gradients_that_fit(self, batch: Batch, *, trained_tokens: float) -> Tensor:
+        """`gradients`, in micro-batches half as large for as long as memory runs out.
+
+        The global batch stays what it was. One process only: others would wait for this one.
+        """
+        while True:
+            try:
+                return self.gradients(batch, trained_tokens=trained_tokens)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or self.micro_rows == 1 or self.world.size > 1:
+                    raise
+            self.optimizer.zero_grad()
+            free_cached(self.device)
+            self.micro_rows = (self.micro_rows + 1) // 2
+            torch.manual_seed(torch.initial_seed())  # the step's random numbers from their start
 
     def gradients(self, batch: Batch, *, trained_tokens: float) -> Tensor:
         """Leave the global batch's mean gradient in `.grad`; return its mean loss."""

@@ -12,7 +12,13 @@ from safetensors import SafetensorError
 from model.optim import AdamWConfig, build_optimizer
 from pipeline.store.errors import ArtifactError, TrainingError
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import TrainingState, resume, save_best, save_checkpoint
+from pipeline.training.checkpoint import (
+    Snapshot,
+    TrainingState,
+    resume,
+    write_best,
+    write_checkpoint,
+)
 from pipeline.training.records import append, read_records, rewind
 from tests.training.worlds import MODEL
 
@@ -30,9 +36,12 @@ class Saved:
             self.optimizer.step()
             self.weights[step] = self.model.head_weight.detach().clone()
             state = TrainingState(step=step, recent_losses=[0.1, 1 / 3])
-            save_checkpoint(
-                folder, digest="d", state=state, model=self.model, optimizer=self.optimizer
-            )
+            self.save(state)
+
+    def save(self, state: TrainingState, **options: int) -> None:
+        weights, moments = self.model.state_dict(), self.optimizer.state_tensors()
+        snapshot = Snapshot(state, weights, moments)
+        write_checkpoint(self.folder, digest="d", snapshot=snapshot, **options)
 
     def load(self, *, digest: str = "d"):
         model = MODEL.build(seed=2)
@@ -69,6 +78,22 @@ def test_newest_checkpoint_comes_back_bit_for_bit(saved):
 def test_only_two_checkpoints_stay(saved):
     names = sorted(p.name for p in saved.folder.iterdir())
     assert names == ["step-00000002", "step-00000003"]
+
+
+def test_more_stay_where_more_are_asked_for(saved):
+    saved.save(TrainingState(step=4), kept=3)
+    names = sorted(p.name for p in saved.folder.iterdir())
+    assert names == ["step-00000002", "step-00000003", "step-00000004"]
+
+
+def test_old_checkpoints_stay_when_the_new_one_reads_back_damaged(saved, monkeypatch):
+    def damaged(folder: Path) -> None:
+        raise ArtifactError(f"{folder} is damaged")
+
+    monkeypatch.setattr(checkpoint, "verify_folder", damaged)
+    with pytest.raises(ArtifactError, match="step-00000004 is damaged"):
+        saved.save(TrainingState(step=4))
+    assert {"step-00000002", "step-00000003"} <= {p.name for p in saved.folder.iterdir()}
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
@@ -110,10 +135,7 @@ def test_full_disk_is_reported_and_leaves_the_old_checkpoints(saved, monkeypatch
 
     monkeypatch.setattr(checkpoint, "save_tensors", full)
     with pytest.raises(ArtifactError, match="disk is full"):
-        save_checkpoint(
-            saved.folder, digest="d", state=TrainingState(step=4), model=saved.model,
-            optimizer=saved.optimizer,
-        )  # fmt: skip
+        saved.save(TrainingState(step=4))
     monkeypatch.undo()
     assert saved.load()[0].step == 3
     assert sorted(p.name for p in saved.folder.iterdir())[-1] == "step-00000003"
@@ -125,17 +147,15 @@ def test_failing_disk_stays_an_os_error(saved, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save_tensors", broken)
     with pytest.raises(OSError, match="Input/output"):
-        save_best(saved.folder, step=4, model=saved.model)
+        write_best(saved.folder, step=4, weights=saved.model.state_dict())
 
 
 def test_best_weights_stay_while_a_kept_checkpoint_needs_them(saved):
     for step, best in ((4, 4), (5, 4), (6, 6), (7, 6)):
         if step == best:
-            save_best(saved.folder, step=best, model=saved.model)
+            write_best(saved.folder, step=best, weights=saved.model.state_dict())
         state = TrainingState(step=step, best_step=best, best_loss=1.0)
-        save_checkpoint(
-            saved.folder, digest="d", state=state, model=saved.model, optimizer=saved.optimizer
-        )
+        saved.save(state)
         names = {p.name for p in saved.folder.iterdir()}
         assert f"best-{best:08d}" in names
         assert ("best-00000004" in names) == (step < 7)

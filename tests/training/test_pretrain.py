@@ -112,8 +112,10 @@ def test_progress_and_journal_hear_of_every_log_point(tmp_path, world, heard):
     names = {name for _, values in heard.numbers for name in values}
     assert names == {
         "train/loss", "train/grad_norm", "train/learning_rate", "train/tokens_per_second",
-        "validation/loss",
+        "train/data_wait", "train/memory_gb", "validation/loss",
     }  # fmt: skip
+    waits = [values["train/data_wait"] for _, values in heard.numbers if "train/loss" in values]
+    assert all(0.0 <= share < 1.0 for share in waits)
 
 
 def test_tokens_are_rounded_up_to_whole_steps(tmp_path, world):

@@ -139,3 +139,35 @@ def test_process_without_a_row_is_refused_before_the_others_wait_for_it():
     arrays = {"inputs": np.zeros((2, 4)), "loss_mask": np.ones((2, 4))}
     with pytest.raises(ConfigError, match="batch_rows=2 gives 3 processes"):
         local_batch(arrays, world=World(rank=2, size=3), device=torch.device("cpu"))
+
+
+def test_step_goes_on_in_smaller_micro_batches_when_memory_runs_out(monkeypatch):
+    batch = batch_with_unequal_answers()
+    trained = float(batch.loss_mask.sum())
+    whole, starved = stepper(ROWS), stepper(ROWS)
+    compute = starved.loss.forward
+
+    def with_room_for_two_rows(rows: Batch) -> torch.Tensor:
+        if len(rows.inputs) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 12 bytes")
+        return compute(rows)
+
+    monkeypatch.setattr(starved.loss, "forward", with_room_for_two_rows)
+    expected = whole.step(batch, trained_tokens=trained)
+    found = starved.step(batch, trained_tokens=trained)
+    assert starved.micro_rows == 2  # 6, 3, 2
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-6, atol=0)
+    for one, other in zip(whole.parameters, starved.parameters, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_other_errors_of_the_runtime_are_not_taken_for_a_lack_of_memory(monkeypatch):
+    made = stepper(ROWS)
+
+    def broken(rows: Batch) -> torch.Tensor:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(made.loss, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        made.step(batch_with_unequal_answers(), trained_tokens=42.0)
+    assert made.micro_rows == ROWS

@@ -197,6 +197,7 @@ def _cuts(corpus: CleanedCorpus, part: MeasuredPart, row: int | None) -> tuple[s
         tuple(
             f"bytes {cut['begin']:,} to {cut['end']:,}: {cut['reason']}"
             + (f" of {cut['duplicate_of']}" if cut.get("duplicate_of") else "")
+            + (f" in {cut['duplicate_in']}" if cut.get("duplicate_in") else "")
             for cut in table.filter(pc.equal(table.column("row"), row)).to_pylist()
         )
         if row is not None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.corpus.cleaned import read_cuts
-from pipeline.corpus.journey import journey
+from pipeline.reports.journey import find_journey
 from pipeline.store.errors import ConfigError, DataError
 from tests.corpus.conftest import made_up, removals
 from tests.corpus.dedup_world import clean_sources, row, texts_of
@@ -57,9 +57,9 @@ def test_documents_that_hold_a_benchmark_leave_and_name_it(tmp_path: Path, bench
     assert removed["asks"]["duplicate_in"] == "quiz"
     assert removed["prose"]["duplicate_of"] == "prose.txt:1"
     assert corpus.facts["dropped"]["held_out"] == 1  # the copy, by content
-    told = journey(corpus, "asks")
+    told = find_journey(corpus, "asks")
     assert told is not None
-    assert told["verdict"] == "removed: held_out_covered of quiz.jsonl.gz:1 in quiz"
+    assert told.verdict.startswith("removed: held_out_covered of quiz.jsonl.gz:1 in quiz, ")
     facts = corpus.facts["decontamination"]
     assert facts["held_out_sets"] == {"held": 1, "quiz": 2, "prose": 2}
     assert facts["share_seen_before"] > facts["share_seen_after"] == 0
@@ -78,12 +78,10 @@ def test_trimming_cuts_the_held_out_words_and_nothing_else(tmp_path: Path, bench
     assert cut["doc_id"] == "asks" and cut["reason"] == "held_out_text"
     assert (cut["duplicate_of"], cut["duplicate_in"]) == ("quiz.jsonl.gz:1", "quiz")
     assert corpus.facts["decontamination"]["share_seen_after"] == 0
-    told = journey(corpus, "asks")
-    num_bytes = cut["end"] - cut["begin"]
-    assert told is not None
-    assert told["verdict"] == (
-        f"kept, less {num_bytes} bytes: held_out_text of quiz.jsonl.gz:1 in quiz"
-    )
+    told = find_journey(corpus, "asks")
+    assert told is not None and told.verdict == "kept"
+    place = f"bytes {cut['begin']:,} to {cut['end']:,}"
+    assert told.cuts == (f"{place}: held_out_text of quiz.jsonl.gz:1 in quiz",)
 
 
 def test_trimming_drops_what_little_would_be_left_of(tmp_path: Path, bench: Path) -> None:

@@ -1,4 +1,4 @@
-"""Causal self-attention: the masks, the key-value cache, grouped heads.
+"""Self-attention: the masks, the key-value cache, grouped heads.
 
 B batch, T time, S keys, H heads, G key-value heads, K head width, D model width.
 Masks are additive: 0 where attention is allowed, a huge negative number where not, so they sum:

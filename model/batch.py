@@ -30,6 +30,9 @@ class Batch:
     segment_ids: Tensor  # (B, T) int64: documents in a row are 1, 2, ...; 0 is padding
     positions: Tensor  # (B, T) int64, restart at 0 with every segment
     source: Source | None = None
+    predicted: Tensor | None = (
+        None  # (B, M) int64 positions that have a loss, -1 fills up; None: all
+    )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
@@ -43,6 +46,7 @@ class Batch:
         return Batch(
             moved(self.inputs), moved(self.targets), moved(self.loss_mask),
             moved(self.segment_ids), moved(self.positions), source,
+            None if self.predicted is None else moved(self.predicted),
         )  # fmt: skip
 
     def rows(self, start: int, stop: int) -> "Batch":
@@ -53,4 +57,18 @@ class Batch:
         return Batch(
             self.inputs[start:stop], self.targets[start:stop], self.loss_mask[start:stop],
             self.segment_ids[start:stop], self.positions[start:stop], source,
+            None if self.predicted is None else self.predicted[start:stop],
         )  # fmt: skip
+
+    def at_predicted(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden (B, T, D) -> (B, M, D), targets (B, M) and mask (B, M) of what is predicted.
+
+        The dearest layer, the head, then sees no other position; shapes depend on no value.
+        """
+        if self.predicted is None:
+            return hidden, self.targets, self.loss_mask
+        index = self.predicted.clamp_min(0)
+        mask = torch.where(self.predicted >= 0, self.loss_mask.gather(1, index), 0.0)
+        width = hidden.shape[-1]
+        chosen = hidden.gather(1, index.unsqueeze(-1).expand(-1, -1, width))
+        return chosen, self.targets.gather(1, index), mask

@@ -1,4 +1,4 @@
-"""Causal attention for training on the CPU: norm, rotation and attention as one function.
+"""Attention for training on the CPU: norm, rotation and attention as one function.
 
 B batch, T time, H query heads, G key-value heads, N = H + 2G, K head width.
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from model.norms import normalize, normalize_backward
 from model.rotary import Rotation
 
-BLOCK_ROWS = 64  # query rows per block: the blocks right of the diagonal are never computed
+BLOCK_ROWS = 64  # query rows per block: causal attention never computes right of the diagonal
 MAX_SCORES = 1 << 25  # probabilities kept per layer; 64 MB in bfloat16
 
 
@@ -34,18 +34,20 @@ class Heads:
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Where documents begin inside rows: (row, position) pairs, in order."""
+    """Where documents begin inside rows: (row, position) pairs, in order; and who sees whom."""
 
     starts: tuple[tuple[int, int], ...]
+    causal: bool = True
+    """Whether a token sees only what came before it in its document, or all of it."""
 
 
-def document_boundaries(segment_ids: Tensor) -> Boundaries | None:
+def document_boundaries(segment_ids: Tensor, *, causal: bool = True) -> Boundaries | None:
     """The boundaries in (B, T) segment ids; None if an id comes back after another one."""
     order = torch.where(segment_ids == 0, torch.iinfo(torch.int64).max, segment_ids)
     if bool((order[:, 1:] < order[:, :-1]).any()):  # 1 1 2 2 0 0 is fine, 1 2 1 is not
         return None
     changes = (segment_ids[:, 1:] != segment_ids[:, :-1]).nonzero()
-    return Boundaries(tuple((row, position + 1) for row, position in changes.tolist()))
+    return Boundaries(tuple((row, position + 1) for row, position in changes.tolist()), causal)
 
 
 def cpu_attention(
@@ -174,15 +176,19 @@ def _attend(
     future = torch.ones(BLOCK_ROWS, BLOCK_ROWS, dtype=torch.bool).triu(1)
     for start in range(0, length, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, length)
-        scores = torch.bmm(query[:, start:stop], key[:, :stop].transpose(1, 2))  # (H*B, C, S)
+        seen = stop if boundaries.causal else length  # keys of this block
+        scores = torch.bmm(query[:, start:stop], key[:, :seen].transpose(1, 2))  # (H*B, C, S)
         size = stop - start
-        scores[:, :, start:].masked_fill_(future[:size, :size], float("-inf"))
-        by_row = scores.view(-1, rows, size, stop)
+        if boundaries.causal:
+            scores[:, :, start:].masked_fill_(future[:size, :size], float("-inf"))
+        by_row = scores.view(-1, rows, size, seen)
         for row, first in boundaries.starts:
             if first < stop:  # what begins at `first` does not see what came before
                 by_row[:, row, max(0, first - start) :, :first] = float("-inf")
+            if first > start and not boundaries.causal:  # nor is it seen from there
+                by_row[:, row, : first - start, first:] = float("-inf")
         block = torch.softmax(scores, dim=-1)
-        torch.bmm(block, value[:, :stop], out=mixed[:, start:stop])
+        torch.bmm(block, value[:, :seen], out=mixed[:, start:stop])
         probabilities.append(block)
     return mixed, probabilities
 
@@ -194,11 +200,12 @@ def _attend_backward(
     grad_query = torch.empty_like(query)
     grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
     for i, block in enumerate(probabilities):
-        start, stop = i * BLOCK_ROWS, block.shape[2]
+        start, seen = i * BLOCK_ROWS, block.shape[2]
+        stop = start + block.shape[1]
         part = grad[:, start:stop]
-        grad_value[:, :stop].baddbmm_(block.transpose(1, 2), part)
-        slope = torch.bmm(part, value[:, :stop].transpose(1, 2))
+        grad_value[:, :seen].baddbmm_(block.transpose(1, 2), part)
+        slope = torch.bmm(part, value[:, :seen].transpose(1, 2))
         slope = torch._softmax_backward_data(slope, block, -1, block.dtype)
-        torch.bmm(slope, key[:, :stop], out=grad_query[:, start:stop])
-        grad_key[:, :stop].baddbmm_(slope.transpose(1, 2), query[:, start:stop])
+        torch.bmm(slope, key[:, :seen], out=grad_query[:, start:stop])
+        grad_key[:, :seen].baddbmm_(slope.transpose(1, 2), query[:, start:stop])
     return grad_query, grad_key, grad_value

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from model.attention import KVCache
 from model.errors import ContextLengthError, ModelError
@@ -177,7 +176,7 @@ def _next_logits(
 ) -> Tensor:
     """(R, V) float32 logits after the last of `inputs` (R, T)."""
     hidden = model.hidden(inputs, positions, segment_ids, cache)[:, -1]  # (R, D)
-    return F.linear(hidden, model.head_weight.to(hidden.dtype)).float()
+    return model.logits(hidden).float()
 
 
 def _seen(prompts: Sequence[Sequence[int]], vocab_size: int, device: torch.device) -> Tensor:

@@ -6,14 +6,20 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from model.attention import Attention
-from model.language_model import Block, DecoderConfig, Initialization, LanguageModel
+from model.blocks import Block
+from model.language_model import (
+    SOFTCAP,
+    ArchitectureConfig,
+    Initialization,
+    LanguageModel,
+)
 from model.layers import FeedForward
 from model.norms import LayerNorm
 from model.settings import FORBID_EXTRA, check, setting
 
 
 @dataclass(frozen=True)
-class GPT2Config(DecoderConfig):
+class GPT2Config(ArchitectureConfig):
     """The defaults are GPT-2 small: 124,439,808 parameters."""
 
     kind: Literal["gpt2"] = "gpt2"
@@ -29,6 +35,7 @@ class GPT2Config(DecoderConfig):
     bias: bool = setting(True, "Biases in linear maps and norms.")
     tied_head: bool = setting(True, "Use the embedding table as the head.")
     norm_epsilon: float = setting(1e-5, "Added to the variance.", gt=0.0)
+    logit_softcap: float | None = setting(None, SOFTCAP, gt=0.0)
     init: Initialization = field(default_factory=Initialization)
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
 

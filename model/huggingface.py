@@ -15,13 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.architectures import GPT2Config, LlamaConfig, Qwen3Config
+from model.architectures import BertConfig, GPT2Config, LlamaConfig, Qwen3Config
 from model.checkpoint_io import load_tensors, load_weights
 from model.errors import WeightsError
+from model.huggingface_bert import bert_names, from_bert
 from model.huggingface_config import config_from_huggingface, config_to_huggingface
-from model.language_model import ComputeDtype, DecoderConfig, LanguageModel
+from model.language_model import ArchitectureConfig, ComputeDtype, LanguageModel
 
-_REFUSED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl", "*.gguf")
+_REFUSED = (
+    "*.bin", "*.pt", "*.pth", "*.ckpt", "*.ckpt.*", "*.h5", "*.pb", "*.msgpack", "*.pkl", "*.npz",
+    "*.gguf",
+)  # fmt: skip
 
 # ours -> theirs, within `blocks.N.` -> `model.layers.N.`
 _LLAMA_BLOCK = {
@@ -55,9 +59,10 @@ _QKV = ("attention.query", "attention.key", "attention.value")
 def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`config.json` as a dict, and the state dict under transformers' names, float32, on the CPU.
 
-    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM` or `Qwen3ForCausalLM`. The ids of special
-    tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of zero, fixed
-    sinusoids as a position table: the logits are the same.
+    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM`, `Qwen3ForCausalLM` or `BertForMaskedLM`. The
+    ids of special tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of
+    zero, fixed sinusoids as a position table: the logits are the same. WeightsError for a soft cap
+    of the logits, which none of these families has.
     """
     config = config_to_huggingface(model.config)
     own = {name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()}
@@ -65,7 +70,10 @@ def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tens
         if model.position_table is not None:
             own["position_embedding.weight"] = model.position_table.float().cpu()
         return config, _to_gpt2(model.config, own)
-    names = _llama_names(model.config)
+    if isinstance(model.config, BertConfig):
+        names = bert_names(model.config)
+    else:
+        names = _llama_names(model.config)
     return config, {names[name]: tensor for name, tensor in own.items()}
 
 
@@ -75,7 +83,7 @@ def import_weights(
     device: torch.device | str = "cpu",
     compute_dtype: ComputeDtype = "float32",
 ) -> LanguageModel:
-    """The model of a Hugging Face directory: GPT-2, Llama or Qwen3, weights as float32.
+    """The model of a Hugging Face directory: GPT-2, Llama, Qwen3 or BERT, weights as float32.
 
     Raises WeightsError for a missing or refused file, an unsupported setting or a misfit.
     """
@@ -86,6 +94,8 @@ def import_weights(
     where = str(directory)
     if isinstance(config, GPT2Config):
         own = _from_gpt2(config, tensors, where)
+    elif isinstance(config, BertConfig):
+        own = from_bert(config, tensors, where)
     else:
         ours = {theirs: name for name, theirs in _llama_names(config).items()}
         own = {ours.get(name, name): tensor for name, tensor in tensors.items()}
@@ -96,7 +106,7 @@ def import_weights(
     return model
 
 
-def _llama_names(config: DecoderConfig) -> dict[str, str]:
+def _llama_names(config: ArchitectureConfig) -> dict[str, str]:
     """Our parameter names -> theirs."""
     assert isinstance(config, LlamaConfig | Qwen3Config)
     norms = ("attention.query_norm", "attention.key_norm")
@@ -173,6 +183,11 @@ def _from_gpt2(config: GPT2Config, tensors: Mapping[str, Tensor], where: str) ->
             for kind in ("weight", "bias"):
                 own[f"{ours}{name}.{kind}"] = take(f"{their}{target}.{kind}")
         weight, bias = take(f"{their}attn.c_attn.weight"), take(f"{their}attn.c_attn.bias")
+        if weight.shape != (config.width, 3 * config.width):
+            raise WeightsError(
+                f"{where}: {their}attn.c_attn.weight has the shape {tuple(weight.shape)}; GPT-2 "
+                f"stores it as Conv1D, ({config.width}, {3 * config.width}): save the transpose"
+            )
         for i, name in enumerate(_QKV):
             part = slice(i * config.width, (i + 1) * config.width)
             own[f"{ours}{name}.weight"] = weight[:, part].t()
@@ -188,6 +203,11 @@ def _from_gpt2(config: GPT2Config, tensors: Mapping[str, Tensor], where: str) ->
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+    except NotADirectoryError as error:
+        raise WeightsError(
+            f"{path.parent} is a file; point at the Hugging Face directory that holds config.json "
+            "and the weights as safetensors"
+        ) from error
     except FileNotFoundError as error:
         raise WeightsError(f"{path} is missing; point at a Hugging Face model directory") from error
     except ValueError as error:

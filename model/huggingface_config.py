@@ -7,26 +7,30 @@ implement: a setting silently ignored would load a different model than the one 
 from collections.abc import Mapping
 from typing import Any
 
-from model.architectures import AnyModel, GPT2Config, LlamaConfig, Qwen3Config
+from model.architectures import AnyModel, BertConfig, GPT2Config, LlamaConfig, Qwen3Config
 from model.errors import WeightsError
-from model.language_model import DecoderConfig
+from model.language_model import ArchitectureConfig
 from model.rotary import Llama3RopeScaling
 
 # Keys that shape generation, provenance or training, never the logits of a trained model.
 _NEUTRAL = {
     "_name_or_path", "_attn_implementation_autoset", "architectures", "attention_dropout",
     "attn_pdrop", "bos_token_id", "chunk_size_feed_forward", "dtype", "embd_pdrop", "eos_token_id",
-    "forced_bos_token_id", "forced_eos_token_id", "id2label", "initializer_range", "is_decoder",
+    "forced_bos_token_id", "forced_eos_token_id", "id2label", "initializer_range",
     "label2id", "max_window_layers", "model_type", "n_ctx", "output_attentions",
     "output_hidden_states", "pad_token_id", "pretraining_tp", "problem_type",
     "reorder_and_upcast_attn", "resid_pdrop", "return_dict", "sep_token_id", "summary_activation",
     "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
     "task_specific_params", "torch_dtype", "transformers_version", "use_cache",
-    "is_encoder_decoder", "gradient_checkpointing", "sliding_window",
+    "is_encoder_decoder", "gradient_checkpointing", "sliding_window", "classifier_dropout",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "mask_token_id", "cls_token_id",
+    "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+    "pooler_size_per_head", "pooler_type",
 }  # fmt: skip
 # Keys with the only values we implement.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
+    "is_decoder": (False, True),
     "attention_bias": (False,),
     "mlp_bias": (False,),
     "quantization_config": (None,),
@@ -38,8 +42,17 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 _TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh")
 
 
-def config_to_huggingface(config: DecoderConfig) -> dict[str, Any]:
-    """What `config.json` holds; old and new spelling of what transformers 5 renamed."""
+def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
+    """What `config.json` holds; old and new spelling of what transformers 5 renamed.
+
+    WeightsError for a setting the family does not have there: others would load another model.
+    """
+    if config.logit_softcap is not None:
+        raise WeightsError(
+            f"logit_softcap={config.logit_softcap} has no place in the config.json of "
+            f"{type(config).__name__.removesuffix('Config')}: transformers would load the model "
+            "without it; train with logit_softcap: null to export"
+        )
     dtype = {"dtype": "float32", "torch_dtype": "float32", "use_cache": True}
     if isinstance(config, GPT2Config):
         return {
@@ -59,6 +72,26 @@ def config_to_huggingface(config: DecoderConfig) -> dict[str, Any]:
             "attn_pdrop": 0.0,
             "embd_pdrop": 0.0,
             "resid_pdrop": 0.0,
+            **dtype,
+        }
+    if isinstance(config, BertConfig):
+        return {
+            "architectures": ["BertForMaskedLM"],
+            "model_type": "bert",
+            "vocab_size": config.vocab_size,
+            "max_position_embeddings": config.context_length,
+            "hidden_size": config.width,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": config.heads,
+            "intermediate_size": config.hidden_width,
+            "type_vocab_size": config.token_types,
+            "hidden_act": "gelu",
+            "layer_norm_eps": config.norm_epsilon,
+            "tie_word_embeddings": True,
+            "position_embedding_type": "absolute",
+            "initializer_range": config.init.std,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
             **dtype,
         }
     assert isinstance(config, LlamaConfig | Qwen3Config)
@@ -111,12 +144,14 @@ def config_from_huggingface(document: Mapping[str, Any]) -> AnyModel:
             return _llama(reader)
         if kind == "qwen3":
             return _qwen3(reader)
+        if kind == "bert":
+            return _bert(reader)
     except WeightsError:
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"config.json cannot be carried out: {error}") from error
     raise WeightsError(
-        f"config.json: model_type={kind!r} is not supported; use gpt2, llama or qwen3"
+        f"config.json: model_type={kind!r} is not supported; use gpt2, llama, qwen3 or bert"
     )
 
 
@@ -232,5 +267,25 @@ def _qwen3(reader: _Reader) -> Qwen3Config:
         raise WeightsError("config.json: qwen3 with llama3 rotary scaling is not supported")
     head_width = reader.take("head_dim", default=128)
     config = Qwen3Config(**shared, head_width=head_width, rope_theta=theta, hidden_act=act)
+    reader.finish()
+    return config
+
+
+def _bert(reader: _Reader) -> BertConfig:
+    # The exact form here, the tanh form in GPT-2: the same word means different functions.
+    reader.expect("hidden_act", ("gelu", "gelu_python"), "gelu")
+    reader.expect("position_embedding_type", ("absolute",), "absolute")
+    reader.expect("is_decoder", (False,), False)
+    reader.expect("tie_word_embeddings", (True,), True)
+    config = BertConfig(
+        vocab_size=reader.take("vocab_size"),
+        context_length=reader.take("max_position_embeddings"),
+        width=reader.take("hidden_size"),
+        layers=reader.take("num_hidden_layers"),
+        heads=reader.take("num_attention_heads"),
+        hidden_width=reader.take("intermediate_size"),
+        token_types=reader.take("type_vocab_size", default=2),
+        norm_epsilon=reader.take("layer_norm_eps", default=1e-12),
+    )
     reader.finish()
     return config

@@ -1,7 +1,9 @@
-"""The decoder every architecture is an instance of: embed, add positions, blocks, norm, head.
+"""The trunk every architecture is an instance of: embed, add positions, blocks, norm, head.
 
-    inputs (B, T) -> embedding (B, T, D) -> [x + attention(norm(x)), x + feed_forward(norm(x))] * L
-                  -> norm -> hidden (B, T, D) -> head -> logits (B, T, V)
+    decoder  inputs (B, T) -> embedding (B, T, D) -> L * [x + attention(norm(x)),
+             x + feed_forward(norm(x))] -> norm -> hidden (B, T, D) -> head -> logits (B, T, V)
+    encoder  inputs (B, T) -> norm(embedding) (B, T, D) -> L * [norm(x + attention(x)),
+             norm(x + feed_forward(x))] -> hidden -> dense, GELU, norm -> head + bias -> logits
 
 B batch, T time, D width, V vocabulary. Weights are float32; activations are in `compute_dtype`.
 """
@@ -15,24 +17,21 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from model.attention import Attention, KVCache, Pattern, packed_causal_mask
+from model.attention import KVCache, Pattern, document_mask, packed_causal_mask
+from model.batch import AttentionPattern
+from model.blocks import Block, HeadTransform
 from model.cpu_attention import Boundaries, document_boundaries
-from model.errors import ContextLengthError
-from model.layers import (
-    Embedding,
-    FeedForward,
-    GatedFeedForward,
-    Linear,
-    segment_positions,
-    sinusoidal_positions,
-)
+from model.errors import ContextLengthError, ModelError
+from model.layers import Embedding, Linear, segment_positions, sinusoidal_positions
 from model.norms import LayerNorm, RMSNorm
 from model.rotary import Rotation, rotation_tables
 from model.settings import FORBID_EXTRA, check, setting
 
 Role = Literal["matrix", "embedding", "head", "vector"]
 ComputeDtype = Literal["float32", "bfloat16"]
+SOFTCAP = "Logits become cap * tanh(logits / cap); null: no cap. No export then: no family has it."
 
 
 @dataclass(frozen=True)
@@ -51,37 +50,8 @@ class Initialization:
         check(self)
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block."""
-
-    def __init__(
-        self,
-        attention_norm: RMSNorm | LayerNorm,
-        attention: Attention,
-        feed_forward_norm: RMSNorm | LayerNorm,
-        feed_forward: FeedForward | GatedFeedForward,
-    ) -> None:
-        super().__init__()
-        self.attention_norm = attention_norm
-        self.attention = attention
-        self.feed_forward_norm = feed_forward_norm
-        self.feed_forward = feed_forward
-
-    def forward(
-        self,
-        x: Tensor,
-        pattern: Pattern,
-        rotation: Rotation | None,
-        cache: KVCache | None,
-        layer: int,
-    ) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        x = x + self.attention(self.attention_norm(x), pattern, rotation, cache, layer)
-        return x + self.feed_forward(self.feed_forward_norm(x))
-
-
 class LanguageModel(nn.Module):
-    """A decoder-only language model; built by `config.build()`."""
+    """A language model, decoder or encoder; built by `config.build()`."""
 
     position_table: Tensor | None
     cos: Tensor | None
@@ -89,23 +59,39 @@ class LanguageModel(nn.Module):
 
     def __init__(
         self,
-        config: "DecoderConfig",
+        config: "ArchitectureConfig",
         blocks: Sequence[Block],
-        norm: RMSNorm | LayerNorm,
+        norm: RMSNorm | LayerNorm | None,
         *,
         tied_head: bool,
         learned_positions: bool = False,
+        token_types: int = 0,
+        embedding_norm: LayerNorm | None = None,
+        head_transform: HeadTransform | None = None,
     ) -> None:
+        """`norm` comes after the blocks; post-norm blocks need none.
+
+        `token_types` rows are added by type, `embedding_norm` norms the sum of the embeddings. A
+        `head_transform` brings a bias of the head with it.
+        """
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.recompute = False
+        """Whether training computes blocks again in the backward pass instead of keeping them."""
         self.embedding = Embedding(config.vocab_size, config.width)
         self.position_embedding = (
             Embedding(config.context_length, config.width) if learned_positions else None
         )
+        self.type_embedding = Embedding(token_types, config.width) if token_types else None
+        self.embedding_norm = embedding_norm
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
         self.head = None if tied_head else Linear(config.width, config.vocab_size)
+        self.head_transform = head_transform
+        self.head_bias = (
+            None if head_transform is None else nn.Parameter(torch.empty(config.vocab_size))
+        )
         for table in ("position_table", "cos", "sin"):
             self.register_buffer(table, None, persistent=False)
 
@@ -120,11 +106,26 @@ class LanguageModel(nn.Module):
         return self.embedding.weight.device
 
     def forward(
-        self, inputs: Tensor, positions: Tensor | None = None, segment_ids: Tensor | None = None
+        self,
+        inputs: Tensor,
+        positions: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        type_ids: Tensor | None = None,
     ) -> Tensor:
         """(B, T) token ids -> (B, T, V) logits <- very big tensor; training uses `hidden`."""
-        hidden = self.hidden(inputs, positions, segment_ids)
-        return F.linear(hidden, self.head_weight.to(hidden.dtype))
+        return self.logits(self.hidden(inputs, positions, segment_ids, type_ids=type_ids))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., D) of `hidden` -> (..., V), soft-capped where the architecture says so."""
+        features = self.features(hidden)
+        bias = None if self.head_bias is None else self.head_bias.to(features.dtype)
+        logits = F.linear(features, self.head_weight.to(features.dtype), bias)
+        cap = self.config.logit_softcap
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """(..., D) of `hidden` -> (..., D) what the head's matrix multiplies."""
+        return hidden if self.head_transform is None else self.head_transform(hidden)
 
     def hidden(
         self,
@@ -133,13 +134,15 @@ class LanguageModel(nn.Module):
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
         embedding_noise: Tensor | None = None,
+        type_ids: Tensor | None = None,
     ) -> Tensor:
-        """(B, T) token ids -> (B, T, D) what the head multiplies.
+        """(B, T) token ids -> (B, T, D); `logits` makes predictions of it.
 
         `segment_ids` (B, T): tokens attend only within equal ids, 0 is padding; None is one
         document per row. `positions` (B, T) default to restarting with every segment. With a
         `cache` the inputs continue what it holds and `segment_ids` may only mark padding.
-        `embedding_noise` (B, T, D) is added to the embeddings, for regularisation.
+        `embedding_noise` (B, T, D) is added to the embeddings, for regularisation. `type_ids`
+        (B, T) choose a row of the type embedding (BERT's first and second text), by default row 0.
         Raises ContextLengthError beyond `config.context_length`.
         """
         length, seen = inputs.shape[1], 0 if cache is None else cache.length
@@ -155,32 +158,53 @@ class LanguageModel(nn.Module):
         if embedding_noise is not None:
             x = x + embedding_noise
         offset = self._offset(positions, seen, length)
-        x = (x if offset is None else x + offset).to(self.compute_dtype)
+        x = x if offset is None else x + offset
+        if self.type_embedding is not None:
+            x = x + (
+                self.type_embedding.weight[0] if type_ids is None else self.type_embedding(type_ids)
+            )
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        x = x.to(self.compute_dtype)
         if positions is not None and cache is None and _steps_by_one(positions, segment_ids):
             positions = None
         rotation = self._rotation(positions, seen, length)
+        recompute = self.recompute and cache is None and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
-            x = block(x, pattern, rotation, cache, layer)
+            if recompute:  # nothing in a block is random, so there is no state to restore
+                x = checkpoint(
+                    block, x, pattern, rotation, cache, layer,
+                    use_reentrant=False, preserve_rng_state=False,
+                )  # fmt: skip
+            else:
+                x = block(x, pattern, rotation, cache, layer)
         if cache is not None:
             cache.length += length
-        return self.norm(x)
+        return x if self.norm is None else self.norm(x)
 
     def _pattern(self, length: int, segment_ids: Tensor | None, cache: KVCache | None) -> Pattern:
         dtype, device = self.compute_dtype, self.device
+        causal = self.config.attention == "causal"
         if cache is not None:
+            if not causal:
+                raise ModelError(
+                    f"{type(self.config).__name__} reads a text from both sides and cannot "
+                    "continue it; ask it for masked tokens, or use a decoder"
+                )
             if segment_ids is not None:
                 cache.mark(segment_ids != 0)
             if cache.length == 0 and cache.valid is None:
                 return Pattern(None, causal=length > 1)
             return Pattern(cache.mask(length, dtype, device), causal=False)
         if segment_ids is None:
-            return Pattern(None, causal=True, boundaries=Boundaries(()))
+            return Pattern(None, causal=causal, boundaries=Boundaries((), causal))
         boundaries = None
         if device.type == "cpu":  # elsewhere looking would stall the device
-            boundaries = document_boundaries(segment_ids)
-            if boundaries == Boundaries(()):
-                return Pattern(None, causal=True, boundaries=boundaries)
-        return Pattern(packed_causal_mask(segment_ids, dtype), causal=False, boundaries=boundaries)
+            boundaries = document_boundaries(segment_ids, causal=causal)
+            if boundaries == Boundaries((), causal):
+                return Pattern(None, causal=causal, boundaries=boundaries)
+        mask = packed_causal_mask if causal else document_mask
+        return Pattern(mask(segment_ids, dtype), causal=False, boundaries=boundaries)
 
     def _offset(self, positions: Tensor | None, seen: int, length: int) -> Tensor | None:
         """What absolute positions add to the embedding: (T, D) or (B, T, D)."""
@@ -200,7 +224,7 @@ class LanguageModel(nn.Module):
 
     def role(self, name: str, parameter: nn.Parameter) -> Role:
         """What a named parameter is, for weight decay and Muon."""
-        if name in ("embedding.weight", "position_embedding.weight"):
+        if name in ("embedding.weight", "position_embedding.weight", "type_embedding.weight"):
             return "embedding"
         if name == "head.weight":
             return "head"
@@ -237,7 +261,7 @@ class LanguageModel(nn.Module):
             self.cos, self.sin = (t.to(device) for t in rotation_tables(length, frequencies))
 
 
-class DecoderConfig(ABC):
+class ArchitectureConfig(ABC):
     """What every architecture's settings have and can do."""
 
     vocab_size: int
@@ -246,6 +270,8 @@ class DecoderConfig(ABC):
     layers: int
     init: Initialization
     sinusoidal: bool = False
+    logit_softcap: float | None = None
+    attention: ClassVar[AttentionPattern] = "causal"
 
     @property
     @abstractmethod

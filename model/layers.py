@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Activation = Literal["silu", "relu2"]
+Gelu = Literal["tanh", "none"]
+"""torch's names: the approximation of GPT-2 (`gelu_new`), or the exact erf form of BERT."""
 
 
 class Linear(nn.Module):
@@ -44,16 +46,19 @@ def joined(x: Tensor, maps: Sequence[Linear]) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """GPT-2's network: up, GELU in its tanh form (Hugging Face's `gelu_new`), down."""
+    """up, GELU, down: in its tanh form GPT-2's network, in its exact form BERT's."""
 
-    def __init__(self, width: int, hidden_width: int, *, bias: bool) -> None:
+    def __init__(
+        self, width: int, hidden_width: int, *, bias: bool, approximate: Gelu = "tanh"
+    ) -> None:
         super().__init__()
         self.up = Linear(width, hidden_width, bias=bias)
         self.down = Linear(hidden_width, width, bias=bias)
+        self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
+        return self.down(F.gelu(self.up(x), approximate=self.approximate))
 
 
 class GatedFeedForward(nn.Module):

@@ -6,7 +6,13 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from model.attention import Attention
-from model.language_model import Block, DecoderConfig, Initialization, LanguageModel
+from model.blocks import Block
+from model.language_model import (
+    SOFTCAP,
+    ArchitectureConfig,
+    Initialization,
+    LanguageModel,
+)
 from model.layers import GatedFeedForward
 from model.norms import RMSNorm
 from model.rotary import Llama3RopeScaling, inverse_frequencies
@@ -14,7 +20,7 @@ from model.settings import FORBID_EXTRA, check, setting
 
 
 @dataclass(frozen=True)
-class LlamaConfig(DecoderConfig):
+class LlamaConfig(ArchitectureConfig):
     """The defaults are the shape of Llama-3.2-1B without its context stretching."""
 
     kind: Literal["llama"] = "llama"
@@ -30,6 +36,7 @@ class LlamaConfig(DecoderConfig):
     rope_scaling: Llama3RopeScaling | None = setting(None, "Llama 3.1's stretched context.")
     tied_head: bool = setting(True, "Use the embedding table as the head.")
     norm_epsilon: float = setting(1e-5, "Added to the mean square.", gt=0.0)
+    logit_softcap: float | None = setting(None, SOFTCAP, gt=0.0)
     init: Initialization = field(default_factory=Initialization)
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
 

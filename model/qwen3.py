@@ -6,7 +6,13 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from model.attention import Attention
-from model.language_model import Block, DecoderConfig, Initialization, LanguageModel
+from model.blocks import Block
+from model.language_model import (
+    SOFTCAP,
+    ArchitectureConfig,
+    Initialization,
+    LanguageModel,
+)
 from model.layers import Activation, GatedFeedForward
 from model.llama import check_heads
 from model.norms import RMSNorm
@@ -15,7 +21,7 @@ from model.settings import FORBID_EXTRA, check, setting
 
 
 @dataclass(frozen=True)
-class Qwen3Config(DecoderConfig):
+class Qwen3Config(ArchitectureConfig):
     """The defaults are the shape of Qwen3-0.6B: 596,049,920 parameters."""
 
     kind: Literal["qwen3"] = "qwen3"
@@ -31,6 +37,7 @@ class Qwen3Config(DecoderConfig):
     rope_theta: float = setting(1_000_000.0, "Base of the rotary wavelengths.", gt=1.0)
     tied_head: bool = setting(True, "Use the embedding table as the head.")
     norm_epsilon: float = setting(1e-6, "Added to the mean square.", gt=0.0)
+    logit_softcap: float | None = setting(None, SOFTCAP, gt=0.0)
     init: Initialization = field(default_factory=Initialization)
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
 

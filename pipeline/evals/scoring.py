@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.language_model import LanguageModel
-from model.loss import CHUNK_ROWS_CPU, CHUNK_ROWS_GPU, token_nll
+from model.loss import CHUNK_ROWS_CPU, CHUNK_ROWS_GPU, model_nll
 from pipeline.store.errors import TrainingError
 
 BATCH_TOKENS = 8_192  # padded positions per forward pass; guess: a few MB of activations
@@ -115,10 +115,10 @@ def _score(
     targets = rows[:, 1:][keep]
     cuts = np.cumsum(wanted.sum(axis=1))[:-1]
     if not confidence:
-        nats = token_nll(hidden[keep], model.head_weight, targets).double().cpu().numpy()
+        nats = model_nll(model, hidden[keep], targets).double().cpu().numpy()
         empty = np.zeros(0, np.float32), np.zeros(0, bool)
         return [Outcomes(piece, *empty) for piece in np.split(nats, cuts)]
-    nll, sure, hits = _with_confidence(hidden[keep], model.head_weight, targets)
+    nll, sure, hits = _with_confidence(model, hidden[keep], targets)
     pieces = (
         np.split(nll.double().cpu().numpy(), cuts),
         np.split(sure.cpu().numpy(), cuts),
@@ -128,17 +128,16 @@ def _score(
 
 
 def _with_confidence(
-    hidden: Tensor, head_weight: Tensor, targets: Tensor
+    model: LanguageModel, hidden: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, D), (V, D), (N,) -> nats, probability of the likeliest token, whether it is the target.
+    """(N, D), (N,) -> nats, probability of the likeliest token, whether it is the target.
 
     The nats are computed as `token_nll` does, so asking for more changes none of them.
     """
-    weight = head_weight.to(hidden.dtype)
     chunk = CHUNK_ROWS_CPU if hidden.device.type == "cpu" else CHUNK_ROWS_GPU
     nll, sure, hits = [], [], []
     for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-        logits = F.linear(h, weight).float()  # (C, V) <- the big one
+        logits = model.logits(h).float()  # (C, V) <- the big one
         loss = F.cross_entropy(logits, t, reduction="none")
         top = logits.max(dim=-1)
         total = loss + logits.gather(1, t.unsqueeze(1)).squeeze(1)  # log of the sum of exponents

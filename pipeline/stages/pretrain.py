@@ -43,8 +43,11 @@ def pretrain(
     _check_shards(config, shards, vocabulary)
     start = resolve_start(config, vocabulary=vocabulary, root=root)
     settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
+    # Choices that were not there once: runs that do not make them keep their identity.
     if config.batching == CutWindows():
-        del settings["batching"]  # so that runs from before there was a choice keep their identity
+        del settings["batching"]
+    if start.model.logit_softcap is None:
+        settings["model"].pop("logit_softcap", None)
     inputs = [shards.key, tokenizer.key, *start.inputs]
     dtype = resolve_dtype(
         config.dtype,
@@ -182,4 +185,5 @@ def _job(
         log_every_seconds=runtime.log_every_seconds,
         checkpoint_every_seconds=runtime.checkpoint_every_seconds,
         checkpoints_kept=runtime.checkpoints_kept,
+        distribution=runtime.distribution,
     )

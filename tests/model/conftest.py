@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.architectures import GPT2Config, Initialization, LlamaConfig, Qwen3Config
+from model.architectures import BertConfig, GPT2Config, Initialization, LlamaConfig, Qwen3Config
 
 INIT = Initialization(std=0.15, embedding_std=0.5, head_std=0.2)
 GPT2 = GPT2Config(vocab_size=97, context_length=48, width=32, layers=2, heads=4, init=INIT)
@@ -17,6 +17,9 @@ QWEN3 = Qwen3Config(
     vocab_size=97, context_length=48, width=32, layers=2, heads=4, kv_heads=2, head_width=12,
     hidden_width=56, init=INIT,
 )  # fmt: skip
+BERT = BertConfig(
+    vocab_size=97, context_length=48, width=32, layers=2, heads=4, hidden_width=56, init=INIT
+)
 TINY = {
     "gpt2": GPT2,
     "gpt2-sinusoidal": replace(GPT2, positions="sinusoidal"),

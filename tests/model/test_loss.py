@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.loss import logits_nll, nll_sum, token_nll
+from model.loss import HeadSettings, logits_nll, nll_sum, token_nll
 from tests.model.conftest import tokens
 
 
@@ -118,3 +118,43 @@ def test_bfloat16_products_stay_close_to_float32():
     total, _ = nll_sum(hidden.bfloat16(), head, targets, mask)
     (gradient,) = torch.autograd.grad(total, head)
     assert gradient.dtype == torch.float32
+
+
+CAP, Z = 3.0, 0.05
+
+
+def objective(hidden, head, bias, targets, mask, *, cap, z_loss):
+    """Autograd's way: bias, cap, nll and the penalty on log Z."""
+    logits = (hidden @ head.T + bias).flatten(0, 1)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    nll = F.cross_entropy(logits, targets.flatten(), reduction="none")
+    penalty = z_loss * logits.logsumexp(-1).square()
+    return (nll * mask.flatten()).sum(), ((nll + penalty) * mask.flatten()).sum()
+
+
+@pytest.mark.parametrize("cap", [None, CAP])
+@pytest.mark.parametrize("z_loss", [0.0, Z])
+@pytest.mark.parametrize("chunk_rows", [7, None])
+def test_bias_cap_and_z_loss_have_the_gradients_of_their_definition(cap, z_loss, chunk_rows):
+    hidden, head, targets, mask = problem()
+    hidden, head = (t.detach().double().requires_grad_() for t in (hidden, head))
+    bias = torch.linspace(-1, 1, 53, dtype=torch.float64, requires_grad=True)
+    nll, total = objective(hidden, head, bias, targets, mask, cap=cap, z_loss=z_loss)
+    expected = torch.autograd.grad(total, (hidden, head, bias))
+    settings = HeadSettings(softcap=cap, z_loss=z_loss)
+    found, _ = nll_sum(hidden, head, targets, mask, chunk_rows, bias=bias, settings=settings)
+    assert found.item() == pytest.approx(nll.item(), rel=1e-12)  # the value is the nll alone
+    gradients = torch.autograd.grad(found, (hidden, head, bias))
+    for one, other in zip(gradients, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-10)
+
+
+def test_evaluation_sees_bias_and_cap_too():
+    hidden, head, targets, _ = problem()
+    bias = torch.linspace(-1, 1, 53)
+    settings = HeadSettings(softcap=CAP)
+    nll = token_nll(hidden, head, targets, 7, bias=bias, settings=settings)
+    total, _ = nll_sum(hidden, head, targets, torch.ones(3, 17), bias=bias, settings=settings)
+    assert nll.sum().item() == pytest.approx(total.item(), rel=1e-6)
+    assert not torch.allclose(nll, token_nll(hidden, head, targets, 7), atol=1e-2)

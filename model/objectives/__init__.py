@@ -1,0 +1,28 @@
+"""The union of objectives: what of a row is predicted. A new one is a new file and a member."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.batch import AttentionPattern
+from model.objectives.causal import CausalLM
+from model.objectives.masked import MaskedLM
+from model.objectives.rows import Arrays, Objective, RowKeys, Vocabulary
+from model.settings import settings_from_dict
+
+__all__ = [
+    "AnyObjective", "Arrays", "CausalLM", "MaskedLM", "Objective", "RowKeys", "Vocabulary",
+    "objective_for", "objective_from_dict",
+]  # fmt: skip
+
+AnyObjective = CausalLM | MaskedLM
+
+
+def objective_from_dict(values: Mapping[str, Any]) -> AnyObjective:
+    """The objective whose `kind` and settings are `values`; ValueError for unknown ones."""
+    objective: AnyObjective = settings_from_dict((CausalLM, MaskedLM), values)
+    return objective
+
+
+def objective_for(attention: AttentionPattern) -> AnyObjective:
+    """What an architecture that attends in this pattern is usually trained for."""
+    return MaskedLM() if attention == "bidirectional" else CausalLM()

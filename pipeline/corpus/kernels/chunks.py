@@ -1,13 +1,11 @@
 """Chunks of text between white space, and what is remembered about them: the peer's words' kernels.
 
 bytes -> split_plain -> tokens, and chunks to ask about (negative ends)
-      -> find_unknown -> those not yet remembered -> Memory.add
+      -> gather_unknown -> those not yet remembered, once each -> Memory.add
       -> expand -> tokens
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ U64 = npt.NDArray[np.uint64]
 
 _FIRST_SLOTS = 1 << 16
 _EMPTY = np.uint64(0)  # a free slot; no text is given this hash
+_NEWLINE = 10
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
 _FNV_PRIME = np.uint64(0x100000001B3)
 
@@ -137,16 +136,36 @@ def split_plain(data: U8, offsets: I64, specials: U64, starts: I64, ends: I64, b
 
 
 @leaf
-def find_unknown(data: U8, starts: I64, ends: I64, keys: U64, found: I64) -> int:
-    """Indices into `found` of the undecided tokens whose chunk is not remembered; how many."""
-    n = 0
+def gather_unknown(
+    data: U8, starts: I64, ends: I64, known: U64, fresh: U64, longest: int,
+    keys: U64, sizes: I64, out: U8,
+) -> tuple[int, int]:  # fmt: skip
+    r"""Every chunk among the undecided tokens that is not `known`, once, in the order met.
+
+    Its hash into `keys`, its bytes into `sizes` and, unless they are more than `longest`, its text
+    into `out`, with a newline after it. `fresh` is an empty table with room for all of them.
+    Returns how many there are and the bytes of their text.
+    """
+    n, size = 0, 0
     for i in range(len(starts)):
-        if ends[i] < 0:
-            key = hash_bytes(data, starts[i], -ends[i])
-            if keys[find_slot(keys, key)] != key:
-                found[n] = i
-                n += 1
-    return n
+        at, end = starts[i], -ends[i]
+        if end <= 0:
+            continue
+        key = hash_bytes(data, at, end)
+        if known[find_slot(known, key)] == key:
+            continue
+        slot = find_slot(fresh, key)
+        if fresh[slot] == key:
+            continue
+        fresh[slot] = key
+        keys[n], sizes[n] = key, end - at
+        n += 1
+        if end - at <= longest:
+            for k in range(end - at):
+                out[size + k] = data[at + k]
+            size += end - at + 1
+            out[size - 1] = _NEWLINE
+    return n, size
 
 
 @leaf
@@ -191,15 +210,17 @@ class Memory:
     lengths: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     num_chunks: int = 0
 
-    def add(self, keys: Sequence[np.uint64], pieces: Sequence[Sequence[int]]) -> None:
-        """Remember distinct chunks that are not remembered yet."""
+    def add(self, keys: U64, lengths: I64, counts: I64) -> None:
+        """Remember distinct chunks that are not remembered yet; (K,) hashes and token counts.
+
+        `lengths` are the byte lengths of all their tokens, chunk by chunk.
+        """
         self.num_chunks += len(keys)
         if 2 * self.num_chunks > len(self.keys):
             used, size = np.flatnonzero(self.keys), 4 * 1 << self.num_chunks.bit_length()
             old = self.keys[used], self.first[used]
             self.keys, self.first = np.zeros(size, np.uint64), np.zeros(size, np.int64)
             insert(self.keys, self.first, *old)
-        counts = [len(sizes) for sizes in pieces]
-        first = len(self.lengths) + np.cumsum([0, *counts[:-1]], dtype=np.int64)
-        insert(self.keys, self.first, np.array(keys, np.uint64), first[: len(keys)])
-        self.lengths = np.concatenate([self.lengths, np.fromiter(chain(*pieces), np.int64)])
+        first = len(self.lengths) + np.cumsum(counts) - counts
+        insert(self.keys, self.first, keys, first)
+        self.lengths = np.concatenate([self.lengths, lengths])

@@ -102,8 +102,13 @@ def _fill(
         columns[name] = values
         return
     if name not in columns:
-        columns[name] = np.zeros(count, values.dtype)
+        columns[name] = _blank(count, values.dtype)
     columns[name][rows] = values
+
+
+def _blank(count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Values of documents that a step does not see: nothing looks at them, but they have a type."""
+    return np.full(count, None) if dtype.hasobject else np.zeros(count, dtype)
 
 
 def _complete(step: Step, label: str, columns: Columns, count: int) -> None:
@@ -112,7 +117,7 @@ def _complete(step: Step, label: str, columns: Columns, count: int) -> None:
         return
     _, measures = _apply(step, label, TextBatch.of([]), Counter())
     for name, values in measures.items():
-        columns[f"{label}.{name}"] = np.zeros(count, np.asarray(values).dtype)
+        columns[f"{label}.{name}"] = _blank(count, np.asarray(values).dtype)
 
 
 def _ordered(columns: Columns, labels: Sequence[str]) -> Columns:

@@ -79,7 +79,9 @@ def measures_table(
     table["reasons"] = pa.array(verdicts.objections, pa.list_(pa.string()))
     for name, values in columns.items():
         mask = applied.get(name.partition(".")[0])
-        table[name] = pa.array(values, mask=None if mask is None or mask.all() else ~mask)
+        # Strings by name: of a batch in which no document has one the type could not be told.
+        kind = pa.string() if values.dtype.hasobject else None
+        table[name] = pa.array(values, kind, mask=None if mask is None or mask.all() else ~mask)
     return pa.table(table)
 
 

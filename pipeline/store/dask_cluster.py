@@ -71,6 +71,8 @@ def dask_executor(scheduler: str | None, *, workers: int) -> Iterator[Executor]:
         raise ConfigError(
             "runtime.executor: dask needs a package that is not installed; pip install distributed"
         ) from error
+    # Its own handlers are silenced below; what it hands upwards would fill the terminal.
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     if scheduler is None:
         cluster = distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=None,

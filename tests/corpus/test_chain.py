@@ -1,6 +1,7 @@
 """A list of steps over documents of several languages."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -8,7 +9,9 @@ from pipeline.corpus.chain import pass_through
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.alphabet import AlphabetFilter
 from pipeline.corpus.filters.judging import labels_of
+from pipeline.corpus.filters.language import LanguageFilter
 from pipeline.corpus.filters.length import LengthFilter
+from pipeline.corpus.rejects import measures_table
 from pipeline.corpus.steps import AnyStep, Rules, expanded
 from tests.corpus.conftest import made_up
 
@@ -44,6 +47,20 @@ def test_a_batch_without_a_document_of_the_language_has_the_columns_all_the_same
         k: v.dtype for k, v in both.columns.items()
     }
     assert not english.applied["length"].any()
+
+
+def test_a_routed_step_with_words_for_values_stores_one_type_whatever_a_batch_holds():
+    steps = (LanguageFilter(languages=("zh",), max_traditional=0.5),)
+    tables = []
+    for texts in ([ENGLISH], [CHINESE], [ENGLISH, CHINESE], []):
+        passed = pass_through(steps, TextBatch.of(texts))
+        tables.append(
+            measures_table(
+                passed.batch, passed.languages, passed.verdicts, passed.columns, passed.applied
+            )
+        )
+    codes = pa.concat_tables(tables).column("language.code").to_pylist()
+    assert codes == [None, "zh", None, "zh"]
 
 
 def test_a_batch_without_documents_passes():

@@ -56,6 +56,20 @@ def test_listed_domain_is_known_under_every_spelling(tmp_path, url):
     assert reasons(step, url) == ["url.domain"]
 
 
+@pytest.mark.parametrize("entry", ["bad.example/ads", "https://bad.example/a?b", "1.2.3.4 a.b/c"])
+def test_an_address_in_a_list_of_domains_blocks_no_domain_but_stops(tmp_path, entry):
+    with pytest.raises(ValidationError, match=r"d\.txt: .* is an address with a path; name the"):
+        UrlFilter(domains=listed(tmp_path, "d.txt", "worse.example", entry))
+
+
+@pytest.mark.parametrize(
+    "entry", ["||bad.example/ads^", "||bad.example^$third-party", "bad.example##.banner", "/ads/*"]
+)
+def test_a_rule_for_parts_of_pages_blocks_no_domain(tmp_path, entry):
+    step = UrlFilter(domains=listed(tmp_path, "d.txt", "worse.example", entry))
+    assert reasons(step, "https://bad.example/") == [""]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -138,7 +152,7 @@ def test_a_dumped_step_is_read_again_and_notices_a_changed_list(tmp_path):
 
 
 def test_a_list_that_changed_meanwhile_is_an_error(tmp_path):
-    step = UrlFilter(domains=listed(tmp_path, "d.txt", "meanwhile.example"))
+    step = UrlFilter(urls=listed(tmp_path, "d.txt", "meanwhile.example"))
     listed(tmp_path, "d.txt", "other.example")
     with pytest.raises(DataError, match="changed while it was in use"):
         reasons(step, "http://meanwhile.example")

@@ -30,6 +30,8 @@ _NO_WORD = re.compile(r"[\W_]+")
 _PORT = re.compile(r":\d*$")
 _DEFAULT_PORT = re.compile(r":(?:80|443|21)?$")
 _PLAIN_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_ADBLOCK = re.compile(r"\|\|([^/^$*|]+)\^?")
+_ADBLOCK_ELSE = re.compile(r"[!|/\[]|@@|.*\S#[@?$%]*#")  # hides parts of pages, or allows
 _IP_IN_FRONT = re.compile(r"^(?:\d{1,3}(?:\.\d{1,3}){3}|::1?)\s+(?=\S)")
 
 
@@ -78,6 +80,11 @@ class UrlFilter(Filter):
             raise ValueError(
                 "blocks nothing; name a file for domains, urls, words, soft_words or subwords"
             )
+        if self.domains is not None and self.domains.path:  # else known by its content only
+            try:
+                _domains(self.domains)
+            except DataError as error:
+                raise ValueError(f"{self.domains.path}: {error}") from error
         return self
 
     def measure(self, batch: TextBatch) -> Measures:
@@ -179,14 +186,23 @@ def _domains(file: WordFile | None) -> frozenset[str]:
 
 
 def _host_of_entry(entry: str) -> str:
-    """The domain of a line in a plain, hosts or AdBlock list; "" for a line without one."""
+    """The domain of a line in a plain, hosts or AdBlock list; "" for a line without one.
+
+    DataError for an address with a path: to block its whole domain would be another wish.
+    """
     if _PLAIN_HOST.fullmatch(entry):  # nearly all lines of lists with a million of them
         return entry
-    line = entry.partition("#")[0].strip()
-    line = _IP_IN_FRONT.sub("", line).removeprefix("||").removesuffix("^")
-    if line.startswith(("!", "@@", "[")):
-        return ""
-    return split_url(line.removeprefix("*.").lstrip("."))[0]
+    whole = _ADBLOCK.fullmatch(entry)
+    if whole or _ADBLOCK_ELSE.match(entry):  # a rule that blocks no whole domain says nothing here
+        return normal_host(whole[1]) if whole else ""
+    line = _IP_IN_FRONT.sub("", entry.partition("#")[0].strip()).removesuffix("^")
+    host, rest = split_url(line.removeprefix("*.").lstrip("."))
+    if rest.strip("/"):
+        raise DataError(
+            f"{entry!r} in a list of domains is an address with a path; name the domain alone, or "
+            "put the address into the list `urls`"
+        )
+    return host
 
 
 @functools.lru_cache(maxsize=8)

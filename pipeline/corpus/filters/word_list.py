@@ -6,14 +6,14 @@ a whole in scripts with spaces and anywhere in scripts without. `harmful_lines` 
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipeline.corpus.document import TextBatch
-from pipeline.corpus.filters.base import Codes, Filter, Measures
+from pipeline.corpus.filters.base import Codes, Filter, Measures, Step
 from pipeline.corpus.filters.word_file import WordFile
 from pipeline.corpus.rewrites.spans import Text
 from pipeline.corpus.wordlists.matcher import TermMatcher
@@ -27,10 +27,9 @@ def shipped_lists() -> tuple[WordFile, ...]:
     )
 
 
-class HarmfulWords(Filter):
-    """How many of a list's words are too many."""
+class HasWords(Step):
+    """Base of the steps that look for the words of lists."""
 
-    kind: Literal["harmful_words"] = "harmful_words"
     lists: tuple[WordFile, ...] = Field(
         default_factory=shipped_lists,
         title="Lists",
@@ -40,6 +39,33 @@ class HarmfulWords(Filter):
     terms: tuple[str, ...] = Field(
         (), title="More words", description="Words and phrases beside those of the lists."
     )
+
+    @model_validator(mode="after")
+    def _has_words(self) -> Self:
+        """ValueError unless there are words and each of them can be looked for."""
+        if not self.lists and not self.terms:
+            raise ValueError("has neither lists nor terms; give one, or leave the step out")
+        if all(file.path for file in self.lists):  # else it only judges again, without words
+            try:
+                self.matcher()
+            except DataError as error:
+                raise ValueError(str(error)) from error
+        return self
+
+    def matcher(self) -> TermMatcher:
+        """One group of all words; built once per process."""
+        return _matcher_of(self.lists, self.terms)
+
+
+@functools.lru_cache(maxsize=8)
+def _matcher_of(lists: tuple[WordFile, ...], terms: tuple[str, ...]) -> TermMatcher:
+    return TermMatcher([[*(word for file in lists for word in file.entries()), *terms]])
+
+
+class HarmfulWords(HasWords, Filter):
+    """How many of a list's words are too many."""
+
+    kind: Literal["harmful_words"] = "harmful_words"
     max_matches: int | None = Field(
         None,
         ge=0,
@@ -62,14 +88,9 @@ class HarmfulWords(Filter):
 
     reasons: ClassVar[tuple[str, ...]] = ("too_many", "too_dense")
 
-    @model_validator(mode="after")
-    def _has_words(self) -> "HarmfulWords":
-        check_words(self.lists, self.terms)
-        return self
-
     def measure(self, batch: TextBatch) -> Measures:
         """`matches`: occurrences (int32); `share`: matched bytes per byte of text."""
-        found = matcher_of(self.lists, self.terms).find(Text.of(batch))
+        found = self.matcher().find(Text.of(batch))
         share = found.num_bytes / np.maximum(batch.num_bytes, 1)
         return {"matches": found.counts[:, 0], "share": np.minimum(share, 1.0)}
 
@@ -80,20 +101,3 @@ class HarmfulWords(Filter):
         many = never if self.max_matches is None else matches > self.max_matches
         dense = never if self.max_share is None else share > self.max_share
         return self.first_failure([many, dense & (matches >= self.min_matches)])
-
-
-def check_words(lists: tuple[WordFile, ...], terms: tuple[str, ...]) -> None:
-    """ValueError unless there are words and each of them can be looked for."""
-    if not lists and not terms:
-        raise ValueError("has neither lists nor terms; give one, or leave the step out")
-    if all(file.path for file in lists):  # else the step only judges again, without words
-        try:
-            matcher_of(lists, terms)
-        except DataError as error:
-            raise ValueError(str(error)) from error
-
-
-@functools.lru_cache(maxsize=8)
-def matcher_of(lists: tuple[WordFile, ...], terms: tuple[str, ...]) -> TermMatcher:
-    """One group of all words; built once per process."""
-    return TermMatcher([[*(word for file in lists for word in file.entries()), *terms]])

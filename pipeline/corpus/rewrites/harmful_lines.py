@@ -4,43 +4,28 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.corpus.document import TextBatch
 from pipeline.corpus.filters.base import Measures, Rewrite, Rewritten
-from pipeline.corpus.filters.word_file import WordFile
-from pipeline.corpus.filters.word_list import check_words, matcher_of, shipped_lists
+from pipeline.corpus.filters.word_list import HasWords
 from pipeline.corpus.rewrites.spans import I64, Text, replace
 
 _NEWLINE = 10
 
 
-class HarmfulLines(Rewrite):
+class HarmfulLines(HasWords, Rewrite):
     """Which words a line may not hold."""
 
     kind: Literal["harmful_lines"] = "harmful_lines"
-    lists: tuple[WordFile, ...] = Field(
-        default_factory=shipped_lists,
-        title="Lists",
-        description="Files with one word or phrase per line, or shipped:harmful_en, "
-        "shipped:harmful_zh.",
-    )
-    terms: tuple[str, ...] = Field(
-        (), title="More words", description="Words and phrases beside those of the lists."
-    )
     max_matches: int = Field(
         0, ge=0, title="Most matches", description="Lines with more matches are dropped."
     )
 
-    @model_validator(mode="after")
-    def _has_words(self) -> "HarmfulLines":
-        check_words(self.lists, self.terms)
-        return self
-
     def apply(self, batch: TextBatch) -> Rewritten:
         """Counts of `lines` and `documents`; measures `lines` and `bytes` dropped, (N,)."""
         text = Text.of(batch)
-        matcher = matcher_of(self.lists, self.terms)
+        matcher = self.matcher()
         measures: Measures = {
             "lines": np.zeros(len(batch), np.int32),
             "bytes": np.zeros(len(batch), np.int64),

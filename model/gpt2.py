@@ -32,6 +32,10 @@ class GPT2Config(ArchitectureConfig):
     positions: Literal["learned", "sinusoidal"] = setting(
         "learned", "Trained position vectors, or the fixed sinusoids of the transformer paper."
     )
+    activation: Literal["gelu_tanh", "gelu"] = setting(
+        "gelu_tanh",
+        "GELU as GPT-2 approximates it, or exact: 5 times as fast on a CPU in bfloat16.",
+    )
     bias: bool = setting(True, "Biases in linear maps and norms.")
     tied_head: bool = setting(True, "Use the embedding table as the head.")
     norm_epsilon: float = setting(1e-5, "Added to the variance.", gt=0.0)
@@ -67,7 +71,12 @@ class GPT2Config(ArchitectureConfig):
                     self.width, self.heads, self.heads, self.width // self.heads, bias=self.bias
                 ),
                 LayerNorm(self.width, self.norm_epsilon, bias=self.bias),
-                FeedForward(self.width, self.hidden_width or 4 * self.width, bias=self.bias),
+                FeedForward(
+                    self.width,
+                    self.hidden_width or 4 * self.width,
+                    bias=self.bias,
+                    approximate="tanh" if self.activation == "gelu_tanh" else "none",
+                ),
             )
             for _ in range(self.layers)
         ]

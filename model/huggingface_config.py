@@ -40,6 +40,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 }
 # `gelu_new` and its aliases are the tanh form; plain `gelu` is the exact one and differs.
 _TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh")
+_EXACT_GELU = ("gelu", "gelu_python")
 
 
 def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
             "n_layer": config.layers,
             "n_head": config.heads,
             "n_inner": config.hidden_width,
-            "activation_function": "gelu_new",
+            "activation_function": "gelu_new" if config.activation == "gelu_tanh" else "gelu",
             "layer_norm_epsilon": config.norm_epsilon,
             "tie_word_embeddings": config.tied_head,
             "initializer_range": config.init.std,
@@ -193,8 +194,9 @@ class _Reader:
 
 
 def _gpt2(reader: _Reader) -> GPT2Config:
-    reader.expect("activation_function", _TANH_GELU, "gelu_new")
+    activation = reader.expect("activation_function", _TANH_GELU + _EXACT_GELU, "gelu_new")
     config = GPT2Config(
+        activation="gelu" if activation in _EXACT_GELU else "gelu_tanh",
         vocab_size=reader.take("vocab_size"),
         context_length=reader.take("n_positions"),
         width=reader.take("n_embd"),
@@ -273,7 +275,7 @@ def _qwen3(reader: _Reader) -> Qwen3Config:
 
 def _bert(reader: _Reader) -> BertConfig:
     # The exact form here, the tanh form in GPT-2: the same word means different functions.
-    reader.expect("hidden_act", ("gelu", "gelu_python"), "gelu")
+    reader.expect("hidden_act", _EXACT_GELU, "gelu")
     reader.expect("position_embedding_type", ("absolute",), "absolute")
     reader.expect("is_decoder", (False,), False)
     reader.expect("tie_word_embeddings", (True,), True)

@@ -23,6 +23,7 @@ BERT = BertConfig(
 TINY = {
     "gpt2": GPT2,
     "gpt2-sinusoidal": replace(GPT2, positions="sinusoidal"),
+    "gpt2-exact-gelu": replace(GPT2, activation="gelu"),
     "gpt2-biasless": replace(GPT2, bias=False, tied_head=False),
     "llama": LLAMA,
     "qwen3": QWEN3,

@@ -54,7 +54,7 @@ def test_formats_that_can_run_code_are_refused_unread(tmp_path, name):
     ("change", "words"),
     [
         ({"model_type": "mistral"}, "mistral"),
-        ({"activation_function": "gelu"}, "activation_function='gelu'"),
+        ({"activation_function": "relu"}, "activation_function='relu'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"new_trick": 3}, "new_trick=3"),

@@ -6,14 +6,24 @@ a document for millions of them); the same shards always give the same rows.
 
 from bisect import bisect_right
 from collections.abc import Mapping
-
-import numpy as np
+from typing import NamedTuple
 
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.buffers import Buffers
-from pipeline.tokens.fitting import cut_documents, lay_out
+from pipeline.tokens.fitting import Ints, cut_documents, lay_out
 from pipeline.tokens.order import Ids
 from pipeline.tokens.streams import Stream
+
+
+class _Plan(NamedTuple):
+    """The rows of one stream: what each row holds, row by row."""
+
+    starts: Ints
+    """(P,) first token of each piece in the stream."""
+    lengths: Ints
+    """(P,) its tokens."""
+    offsets: Ints
+    """(R + 1,) row r holds the pieces offsets[r] to offsets[r + 1]."""
 
 
 class DocumentRows:
@@ -30,13 +40,15 @@ class DocumentRows:
         self.context_length = context_length
         self.streams = tuple(streams.values())
         capacity = context_length + 1
-        self._plans = []
+        self._plans: list[_Plan] = []
         starts = [0]
         filled = 0
         for stream in self.streams:
             pieces = cut_documents(stream.document_lengths(), context_length)
             layout = lay_out(pieces.lengths, capacity, pack=pack)
-            self._plans.append((pieces, layout))
+            order = layout.pieces
+            plan = _Plan(pieces.starts[order], pieces.lengths[order], layout.offsets)
+            self._plans.append(plan)
             starts.append(starts[-1] + len(layout.offsets) - 1)
             filled += int(pieces.lengths.sum())
         self.starts = tuple(starts)
@@ -45,25 +57,42 @@ class DocumentRows:
             raise DataError("the shards hold no documents; tokenize more text")
         self.padding = 1 - filled / (self.num_samples * capacity)
         """Share of the rows' places that hold no token."""
-        self._ramp = np.arange(capacity, dtype=np.int64)
 
     def fill(self, ids: Ids, into: Buffers) -> None:
         """See Samples."""
-        for array in (into.tokens, into.loss_mask, into.segment_ids, into.positions):
-            array.fill(0)
-        for row, sample in enumerate(ids.tolist()):
-            number = bisect_right(self.starts, sample) - 1
-            self._fill_row(number, sample - self.starts[number], row, into)
+        T = self.context_length
+        starts: list[int] = []  # see Buffers.divide
+        segments: list[int] = []
+        last: list[int] = []
+        blanks: list[tuple[int, int]] = []  # rows and where their padding begins
+        for row in range(len(into.tokens)):
+            stop = self._read(int(ids[row]), row, into, starts, last) if row < len(ids) else 0
+            segments += range(1, 1 + len(starts) - len(segments))
+            into.tokens[row, stop:] = 0
+            if stop < T:
+                starts.append(row * T + stop)
+                segments.append(0)
+                blanks.append((row, stop))
+        into.divide(starts, segments, last, reset_positions=True)
+        for row, stop in blanks:
+            into.loss_mask[row, stop:] = 0
+            into.positions[row, stop:] = 0
 
-    def _fill_row(self, number: int, sample: int, row: int, into: Buffers) -> None:
-        stream, (pieces, layout) = self.streams[number], self._plans[number]
-        begin, end = layout.offsets[sample], layout.offsets[sample + 1]
-        at = 0
-        for segment, piece in enumerate(layout.pieces[begin:end].tolist(), start=1):
-            stop = at + int(pieces.lengths[piece])
-            stream.read(int(pieces.starts[piece]), into.tokens[row, at:stop])
-            into.segment_ids[row, at:stop] = segment  # the last token of a full row is no input
-            inputs = into.positions[row, at:stop]
-            inputs[:] = self._ramp[: len(inputs)]
-            into.loss_mask[row, at : stop - 1] = 1.0  # no piece predicts the next one
-            at = stop
+    def _read(
+        self, sample: int, row: int, into: Buffers, starts: list[int], last: list[int]
+    ) -> int:
+        """Copy the pieces of a sample into a row, add their edges; the tokens of the row."""
+        number = bisect_right(self.starts, sample) - 1
+        stream, (begins, lengths, offsets) = self.streams[number], self._plans[number]
+        sample -= self.starts[number]
+        first, end = offsets[sample : sample + 2].tolist()
+        at, stop = row * self.context_length, 0
+        pieces = zip(begins[first:end].tolist(), lengths[first:end].tolist(), strict=True)
+        for begin, length in pieces:
+            starts.append(at + stop)
+            stop += length
+            last.append(at + stop - 1)  # no piece predicts the next one
+            stream.read(begin, into.tokens[row, stop - length : stop])
+        if stop > self.context_length:
+            last.pop()  # the last token of a full row is no input
+        return stop

@@ -235,14 +235,16 @@ class Shards:
         i = bisect_right(self._token_starts_list, start) - 1
         filled = 0
         while filled < count:
-            batch = self._batch(i)
+            batch = self._mapped[i] or self._batch(i)
+            places = batch.begins
             begin = start + filled - self._token_starts_list[i]
             piece = batch.tokens[begin : begin + count - filled]
+            end = begin + len(piece)
             out[filled : filled + len(piece)] = piece
-            documents = len(batch.begins) - 1
-            low = bisect_left(batch.begins, begin, 0, documents)
-            high = bisect_left(batch.begins, begin + len(piece), low, documents)
-            begins += [batch.begins[k] + filled - begin for k in range(low, high)]
+            low = bisect_left(places, begin)
+            high = bisect_left(places, end, low)
+            if low < high:
+                begins += [place + filled - begin for place in places[low:high]]
             filled += len(piece)
             i += 1
         return begins

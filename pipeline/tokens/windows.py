@@ -9,16 +9,10 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.buffers import Buffers
 from pipeline.tokens.order import Ids
 from pipeline.tokens.streams import Stream
-
-Row = npt.NDArray[np.int64]  # (T,)
-FEW = 8  # up to here a slice per document is faster than two scans of the row
 
 
 class Windows:
@@ -58,15 +52,15 @@ class Windows:
             self.num_targets += min(targets, count * context_length)
         self.starts = tuple(starts)
         self.num_samples = starts[-1]
-        self._ramp = np.arange(context_length, dtype=np.int64)
 
     def fill(self, ids: Ids, into: Buffers) -> None:
         """See Samples. A target that opens the next document gets loss_mask 0."""
         T = self.context_length
-        into.loss_mask.fill(1.0)
-        into.segment_ids.fill(1)
-        into.positions[:] = self._ramp
-        blanks = [(row, 0) for row in range(len(ids), len(into.tokens))]
+        rows = len(into.tokens)
+        starts: list[int] = []  # see Buffers.divide
+        segments: list[int] = []
+        last: list[int] = []
+        blanks: list[tuple[int, int]] = []  # rows that are padding from a place on
         for row, sample in enumerate(ids.tolist()):
             number = bisect_right(self.starts, sample) - 1
             stream, start = self.streams[number], (sample - self.starts[number]) * T
@@ -76,35 +70,23 @@ class Windows:
             else:
                 begins = stream.read(start, into.tokens[row, :left])
                 blanks.append((row, left - 1))
-            self._separate(begins, row, into)
+            starts.append(row * T)
+            segments.append(1)
+            if begins and begins[0] == 0:
+                del begins[0]
+            if begins:
+                opened = [row * T + begin for begin in begins]
+                last += [place - 1 for place in opened]
+                if begins[-1] == T:
+                    opened.pop()  # only a target: no input of this row belongs to that document
+                starts += opened
+                segments += range(2, len(opened) + 2)
+        for row in range(len(ids), rows):
+            starts.append(row * T)
+            segments.append(0)
+            blanks.append((row, 0))
+        into.divide(starts, segments, last, reset_positions=self.reset_positions)
         for row, begin in blanks:  # rows beyond the last sample, and what lies beyond the end
             into.tokens[row, begin + (begin > 0) :] = 0
             for values in (into.loss_mask, into.segment_ids, into.positions):
                 values[row, begin:] = 0
-
-    def _separate(self, begins: list[int], row: int, into: Buffers) -> None:
-        """Number the documents of a row that begin at `begins`; none predicts the next."""
-        T = self.context_length
-        if begins and begins[0] == 0:
-            del begins[0]
-        if begins:
-            into.loss_mask[row, np.array(begins) - 1] = 0.0
-        if begins and begins[-1] == T:
-            begins.pop()  # only a target: no input of this row belongs to that document
-        segment_ids, positions = into.segment_ids[row], into.positions[row]
-        if len(begins) > FEW:
-            self._scan(begins, segment_ids, positions)
-            return
-        for begin in begins:
-            segment_ids[begin:] += 1
-            if self.reset_positions:
-                positions[begin:] = self._ramp[: T - begin]
-
-    def _scan(self, begins: list[int], segment_ids: Row, positions: Row) -> None:
-        segment_ids[1:] = 0
-        segment_ids[begins] = 1
-        np.cumsum(segment_ids, out=segment_ids)
-        if self.reset_positions:
-            marks = np.zeros_like(positions)
-            marks[begins] = begins
-            positions -= np.maximum.accumulate(marks)

@@ -12,7 +12,7 @@ from pipeline.artifacts import CleanedCorpus, TrainedTokenizer
 from pipeline.corpus.cleaned import iter_kept, kept_parts
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.files import sha256_bytes
-from pipeline.store.fingerprint import short
+from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.huggingface import write_huggingface
 from pipeline.tokens.merges import parse_ranks
@@ -24,12 +24,22 @@ from pipeline.tokens.ranks import (
     find_ranks,
     tiktoken_cache,
 )
-from pipeline.tokens.tokenizer import BOS, EOS, SPECIALS, Tokenizer
+from pipeline.tokens.tokenizer import BOS, EOS, SPECIALS, Tokenizer, with_more_specials
 from pipeline.tokens.training import check_vocab_size, even_shares, train_ranks
 
 VERSION = 1
 RANKS_FOLDER = "ranks"
 """Folder under the root where `mill tokenizer import` puts published ranks."""
+
+
+_MASK_FIELD: bool = Field(
+    False, title="Mask token", description="add <|mask|>, which masked-LM training needs"
+)
+_MORE_FIELD: tuple[str, ...] = Field(
+    (),
+    title="More special tokens",
+    description="added at the end, so that a model trained without them can go on with them",
+)
 
 
 class TrainedTokenizerConfig(BaseModel):
@@ -43,8 +53,11 @@ class TrainedTokenizerConfig(BaseModel):
         ge=1,
         le=1 << 20,
         title="Vocabulary",
-        description="ids in all, 7 special tokens included",
+        description="ids in all, 7 special tokens included; the mask token and more_specials come "
+        "on top",
     )
+    mask: bool = _MASK_FIELD
+    more_specials: tuple[str, ...] = _MORE_FIELD
     pattern: PatternName = Field(
         "cl100k",
         title="Split pattern",
@@ -68,6 +81,8 @@ class PublishedTokenizerConfig(BaseModel):
 
     kind: Literal["published"] = "published"
     name: PublishedName = Field(title="Encoding", description="its <|endoftext|> plays bos and eos")
+    mask: bool = _MASK_FIELD
+    more_specials: tuple[str, ...] = _MORE_FIELD
     file: str | None = Field(
         None,
         title="Ranks file",
@@ -99,7 +114,7 @@ def train_tokenizer(
             places = [Path(config.file).expanduser()]
         return _published(config, places, root=root, runtime=runtime)
     check_vocab_size(config.vocab_size)
-    key = artifact_key("tokenizer", VERSION, config, [corpus.key])
+    key = artifact_key("tokenizer", VERSION, _identity(plain(config)), [corpus.key])
 
     def work(directory: Path) -> Outcome:
         sizes = _bytes_by_source(corpus)
@@ -112,9 +127,10 @@ def train_tokenizer(
             pattern=PATTERNS[config.pattern],
             min_pair_count=config.min_pair_count,
         )
-        _save(trained.tokenizer, directory)
+        tokenizer = with_more_specials(trained.tokenizer, config.more_specials, mask=config.mask)
+        _save(tokenizer, directory)
         facts = {
-            **_facts(trained.tokenizer),
+            **_facts(tokenizer),
             "sample_bytes": trained.sample_bytes,
             **trained.measured.facts(),
             "sample_fractions": {source: round(f, 6) for source, f in sorted(fractions.items())},
@@ -131,7 +147,10 @@ def _published(
 ) -> TrainedTokenizer:
     publication = PUBLICATIONS[config.name]
     # The content is fixed by the sha256, so a finished artifact needs the file no more.
-    identity = {"kind": "published", "specials": list(SPECIALS)}
+    identity = {
+        "kind": "published", "specials": list(SPECIALS),
+        **_identity({"mask": config.mask, "more_specials": list(config.more_specials)}),
+    }  # fmt: skip
     key = artifact_key("tokenizer", VERSION, identity, [f"ranks@{publication.sha256}"])
 
     def work(directory: Path) -> Outcome:
@@ -139,12 +158,18 @@ def _published(
         pattern = PATTERNS[publication.pattern]
         specials, roles = published_specials(publication.specials)
         tokenizer = Tokenizer(publication.ranks_name, pattern, ranks, specials, roles)
+        tokenizer = with_more_specials(tokenizer, config.more_specials, mask=config.mask)
         _save(tokenizer, directory)
         return Outcome({**_facts(tokenizer), "published": publication.ranks_name})
 
     directory = root / "tokenizer" / short(key.fingerprint)
     path = build(key, directory, work, root=root, runtime=runtime)
     return TrainedTokenizer(path, key.fingerprint)
+
+
+def _identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without choices that were not there once, where they are not made: identities stay."""
+    return {k: v for k, v in settings.items() if v or k not in ("mask", "more_specials")}
 
 
 def published_specials(own: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:

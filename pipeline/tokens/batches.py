@@ -10,7 +10,7 @@ Samples are shuffled anew each epoch (order.py), or drawn from sources by weight
 Arrays are reused: a batch is yours until the next call. numpy and pyarrow only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -29,6 +29,9 @@ from pipeline.tokens.shards import Shards
 from pipeline.tokens.streams import Stream, by_source
 from pipeline.tokens.windows import Windows
 
+Transform = Callable[[ArrayBatch, Ids, Ids], ArrayBatch]
+"""(arrays, epochs, samples) -> arrays: what an objective makes of each row, by its number."""
+
 
 class Samples(Protocol):
     """Numbered training samples that can be written into a batch."""
@@ -45,6 +48,9 @@ class Order(Protocol):
 
     def ids(self, start: int, count: int) -> Ids:
         """Samples at the positions `start` to `start + count`, (count,) int64."""
+
+    def epochs(self, start: int, count: int) -> Ids:
+        """How often each of them was seen before, (count,) int64."""
 
 
 class Batches:
@@ -80,6 +86,8 @@ class Batches:
         self.rows, self.rank, self.world = rows, rank, world
         self.context_length = samples.context_length
         self.num_samples = samples.num_samples
+        self.transform: Transform | None = None
+        """Applied to every batch of `batch`; it may return its arguments or arrays of its own."""
         self._buffers = self.buffers()
 
     @property
@@ -106,7 +114,10 @@ class Batches:
         into = into or self._buffers
         ids = self._order.ids(self._position(step), self.rows)[self.rank :: self.world]
         self.samples.fill(ids, into)
-        return into.batch()
+        if self.transform is None:
+            return into.batch()
+        epochs = self._order.epochs(self._position(step), self.rows)[self.rank :: self.world]
+        return self.transform(into.batch(), epochs, ids)
 
     def in_order(self, max_batches: int | None = None) -> Iterator[ArrayBatch]:
         """Every sample once, unshuffled, the same on every call: for validation loss.

@@ -13,7 +13,7 @@ from pipeline.tokens.chat_template import CHAT_TEMPLATE
 from pipeline.tokens.merges import merge_of
 from pipeline.tokens.patterns import for_huggingface
 from pipeline.tokens.ranks import byte_alphabet
-from pipeline.tokens.tokenizer import BOS, EOS, PAD, SPECIALS, Tokenizer
+from pipeline.tokens.tokenizer import BOS, EOS, MASK, PAD, SPECIALS, Tokenizer
 
 MODEL_MAX_LENGTH = 1_000_000_000  # "no limit of the tokenizer's own"; the model's is in its config
 
@@ -75,11 +75,18 @@ def config_document(tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of `tokenizer_config.json`, chat template included."""
     named = {tokenizer.roles[role] for role in (BOS, EOS, PAD)}
     others = [tokenizer.roles[role] for role in SPECIALS if tokenizer.roles[role] not in named]
+    # bos and eos stand where BERT has its own two: around a text, for those who encode two.
+    bert = {
+        "mask_token": MASK,
+        "cls_token": tokenizer.roles[BOS],
+        "sep_token": tokenizer.roles[EOS],
+    }
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": tokenizer.roles[BOS],
         "eos_token": tokenizer.roles[EOS],
         "pad_token": tokenizer.roles[PAD],
+        **(bert if tokenizer.has_mask else {}),
         "additional_special_tokens": others,
         "added_tokens_decoder": {
             str(i): {key: value for key, value in _added(text, i).items() if key != "id"}

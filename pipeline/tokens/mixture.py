@@ -87,15 +87,24 @@ class MixedOrder:
 
     def ids(self, start: int, count: int) -> Ids:
         """Samples at the global positions `start` to `start + count`, (count,) int64."""
-        period, place = np.divmod(np.arange(start, start + count), len(self._turns))
-        sources = self._turns[place]
-        numbers = period * self._counts[sources] + self._earlier[place]
+        sources, numbers = self._turns_at(start, count)
         out = np.empty(count, np.int64)
         for source in np.unique(sources).tolist():
             rows = np.flatnonzero(sources == source)
             ids = self._orders[source].ids(int(numbers[rows[0]]), len(rows))  # neighbours
             out[rows] = self._starts[source] + ids
         return out
+
+    def epochs(self, start: int, count: int) -> Ids:
+        """How often the sample at each of the global positions was seen before, (count,) int64."""
+        sources, numbers = self._turns_at(start, count)
+        return numbers // np.diff(self._starts)[sources]
+
+    def _turns_at(self, start: int, count: int) -> tuple[Ints, Ints]:
+        """Whose turn it is at each position, and how many turns that source had before."""
+        period, place = np.divmod(np.arange(start, start + count), len(self._turns))
+        sources = self._turns[place]
+        return sources, period * self._counts[sources] + self._earlier[place]
 
     def samples_of(self, position: int) -> list[int]:
         """How many samples of each source come before `position`."""

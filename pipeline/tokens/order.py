@@ -67,6 +67,10 @@ class SampleOrder:
             filled += len(piece)
         return out
 
+    def epochs(self, start: int, count: int) -> Ids:
+        """How often the sample at each of the global positions was seen before, (count,) int64."""
+        return np.arange(start, start + count, dtype=np.int64) // self.num_samples
+
 
 def _keys(seed: int, epoch: int, num_samples: int) -> list[np.uint64]:
     digest = hashlib.sha256(f"order {seed} {epoch} {num_samples}".encode()).digest()

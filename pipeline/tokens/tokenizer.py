@@ -26,6 +26,8 @@ DESCRIPTION_FILE = "tokenizer.json"
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 SPECIALS = (BOS, EOS, PAD, SYSTEM, USER, ASSISTANT, END)
+MASK = "<|mask|>"
+"""Stands for a hidden token; only in tokenizers that were asked for it."""
 
 # Above about a million characters of one white-space run the split's backtracking stack overflows.
 PIECE_CHARACTERS = 100_000
@@ -134,6 +136,20 @@ class Tokenizer:
         """Ends a turn."""
         return self._role(END)
 
+    @property
+    def mask(self) -> int:
+        """Stands for a hidden token; ConfigError in a tokenizer without one."""
+        if MASK not in self.roles:
+            raise ConfigError(
+                f"the tokenizer {self.name} has no mask token; set tokenizer.mask to true"
+            )
+        return self._role(MASK)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there is a mask token."""
+        return MASK in self.roles
+
     def _role(self, role: str) -> int:
         return self.specials[self.roles[role]]
 
@@ -193,3 +209,41 @@ def with_our_specials(name: str, pattern: str, ranks: Ranks) -> Tokenizer:
     """A tokenizer whose special tokens are ours, in order, right after the ranks."""
     specials = {text: len(ranks) + i for i, text in enumerate(SPECIALS)}
     return Tokenizer(name, pattern, ranks, specials, {text: text for text in SPECIALS})
+
+
+def with_more_specials(tokenizer: Tokenizer, more: Sequence[str], *, mask: bool) -> Tokenizer:
+    """The tokenizer with a mask token, if asked for, and then `more` special tokens at the end.
+
+    No id that was there changes its meaning. ConfigError for one that is there already, is a piece
+    of text, or could not be told from one in a tokenizer.json.
+    """
+    added = [MASK] * (mask and MASK not in tokenizer.roles) + list(more)
+    specials, roles = dict(tokenizer.specials), dict(tokenizer.roles)
+    for text in added:
+        if text in specials or text.encode() in tokenizer.ranks:
+            raise ConfigError(
+                f"the special token {text!r} is in the vocabulary already; name another"
+            )
+        if not (text and text.isascii() and text.isprintable() and " " not in text):
+            raise ConfigError(
+                f"the special token {text!r} must be printable ASCII without spaces, such as "
+                "<|tool|>"
+            )
+        specials[text] = max(len(tokenizer.ranks), 1 + max(specials.values()))
+    if MASK in added:
+        roles[MASK] = MASK
+    return Tokenizer(tokenizer.name, tokenizer.pattern, tokenizer.ranks, specials, roles)
+
+
+def extends(tokenizer: Tokenizer, earlier: Tokenizer) -> bool:
+    """Whether every id of `earlier` means the same in `tokenizer`, which may have more after it."""
+    return (
+        tokenizer.pattern == earlier.pattern
+        and tokenizer.ranks == earlier.ranks
+        and all(tokenizer.specials.get(text) == i for text, i in earlier.specials.items())
+        and all(
+            i >= earlier.vocab_size
+            for text, i in tokenizer.specials.items()
+            if text not in earlier.specials
+        )
+    )

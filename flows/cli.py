@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from flows import groups
+from flows.commands.evaluate_options import evaluate_command
 from flows.environment import prepare_environment
 from flows.groups import ConfigArgument, OverridesArgument, RootOption
 from pipeline.store.errors import ArtifactError, MillError
@@ -47,6 +48,20 @@ def run(
     from flows.running import run_config  # heavy: torch, prefect, mlflow
 
     run_config(config, overrides or [], only=only, orchestrated=prefect)
+
+
+@app.command("continue")
+def continue_command(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    prefect: Annotated[
+        bool, typer.Option(help="Go through Prefect, or call the plain functions.")
+    ] = True,
+) -> None:
+    """Train the champion further on the files that arrived since the last time."""
+    from flows.running import run_config  # heavy: torch, prefect, mlflow
+
+    run_config(config, overrides or [], only=None, orchestrated=prefect, night=True)
 
 
 @app.command()
@@ -118,6 +133,9 @@ def serve(
     from flows.commands.models import serve_model  # heavy: torch
 
     serve_model(model, host=host, port=port, root=root)
+
+
+app.command("evaluate")(evaluate_command)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.artifacts import EvalReport
 from pipeline.evals.document_scores import read_scores
-from pipeline.evals.statistics import bits_per_byte, bootstrap_weights, percentile_interval
+from pipeline.evals.statistics import bits_per_byte, bootstrap_ratio
 from pipeline.store.errors import ArtifactError
 
 DRAWS = 1_000
@@ -73,9 +73,7 @@ def compare_nats(
     """The comparison of per-document nats (D,) over the same `num_bytes` (D,)."""
     filled = num_bytes > 0
     difference, num_bytes = (candidate - champion)[filled], num_bytes[filled]
-    weights = bootstrap_weights(len(difference), draws, seed).astype(np.float64)
-    resampled = (weights @ difference) / (weights @ num_bytes) / np.log(2)
-    interval = percentile_interval(resampled)
+    interval = bootstrap_ratio(difference / np.log(2), num_bytes, draws=draws, seed=seed)
     wins = (difference < 0).sum() + 0.5 * (difference == 0).sum()
     return Comparison(
         delta=bits_per_byte(float(difference.sum()), float(num_bytes.sum())),

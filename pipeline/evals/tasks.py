@@ -37,7 +37,7 @@ class TaskResult:
     score: float
     """1 right, 0 wrong, a half for two equal sentences."""
     normalised: float | None
-    """Of a choice: right by nats per byte."""
+    """Of a choice: right by nats per byte; of a generation: F1 of its words."""
     chance: float
     answer: str
 
@@ -91,7 +91,9 @@ def summarise_tasks(results: Sequence[TaskResult]) -> list[dict[str, Any]]:
             "accuracy": right / total, "low": interval.low, "high": interval.high,
             "chance": chance,
         }  # fmt: skip
-        if group[0].normalised is not None:
+        if group[0].kind == "generation":
+            row["token_f1"] = float(np.mean([result.normalised for result in group]))
+        elif group[0].normalised is not None:
             normalised = sum(result.normalised or 0.0 for result in group)
             interval = wilson(normalised, total)
             row |= {

@@ -60,20 +60,20 @@ def loss_curve_png(checkpoint: Checkpoint, theme: Theme = LIGHT) -> bytes:
 def loss_curves_png(checkpoints: Sequence[tuple[str, Checkpoint]], theme: Theme = LIGHT) -> bytes:
     """The same for several checkpoints, side by side."""
     width = 8.4 if len(checkpoints) == 1 else 10.0
-    with _canvas(theme, width, 4.0) as figure:
+    with canvas(theme, width, 4.0) as figure:
         for i, (title, checkpoint) in enumerate(checkpoints):
             axes = figure.add_subplot(1, len(checkpoints), i + 1)
-            _style(axes, theme)
+            style_axes(axes, theme)
             _draw_losses(axes, title, checkpoint, theme)
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
     """Documents read, dropped by reason and kept; `rows` as `tables.funnel_rows` gives them."""
     rows = _pooled(rows)
-    with _canvas(theme, 8.4, 1.1 + 0.36 * len(rows)) as figure:
+    with canvas(theme, 8.4, 1.1 + 0.36 * len(rows)) as figure:
         axes = figure.add_subplot()
-        _style(axes, theme, grid_axis="x")
+        style_axes(axes, theme, grid_axis="x")
         left = 0.0
         most = max((abs(row["documents"]) for row in rows), default=1) or 1
         for i, row in enumerate(rows):
@@ -94,7 +94,7 @@ def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes
         axes.set_xlim(0, most * 1.12)
         axes.set_xlabel("documents")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -113,9 +113,9 @@ def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def bits_per_byte_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes:
     """One line per method: `label, value, clean, is_model`, for models also `low, high`."""
     shown = sorted(rows, key=lambda row: row["value"])
-    with _canvas(theme, 8.4, 1.2 + 0.4 * len(shown)) as figure:
+    with canvas(theme, 8.4, 1.2 + 0.4 * len(shown)) as figure:
         axes = figure.add_subplot()
-        _style(axes, theme, grid_axis="x")
+        style_axes(axes, theme, grid_axis="x")
         for i, row in enumerate(shown):
             colour = theme.accent if row["is_model"] else theme.quiet
             if row.get("clean") is not None:
@@ -143,14 +143,14 @@ def bits_per_byte_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -
         axes.set_xlabel(
             "bits per byte of held-out text (fewer is better);  ● all documents  ○ clean ones"
         )
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def coverage_png(points: Sequence[Sequence[Any]], theme: Theme = LIGHT) -> bytes:
     """A map of fine-tuning prompts: `x, y, kind, trained on`; what was not chosen is hollow."""
-    with _canvas(theme, 8.4, 5.2) as figure:
+    with canvas(theme, 8.4, 5.2) as figure:
         axes = figure.add_subplot()
-        _style(axes, theme)
+        style_axes(axes, theme)
         kinds = sorted({str(point[2]) for point in points})
         colours = [theme.accent, theme.second, theme.good, theme.bad, theme.quiet]
         for i, kind in enumerate(kinds):
@@ -168,7 +168,7 @@ def coverage_png(points: Sequence[Sequence[Any]], theme: Theme = LIGHT) -> bytes
         axes.set_xlabel("first principal axis of the prompts' embeddings")
         axes.set_ylabel("second")
         axes.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="best")
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def _draw_losses(axes: Axes, title: str, checkpoint: Checkpoint, theme: Theme) -> None:
@@ -227,7 +227,7 @@ def _shortened(label: str, length: int = 36) -> str:
 
 
 @contextmanager
-def _canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
+def canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
     """A figure on an Agg canvas; a glyph no installed font has becomes a box, not a warning."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
@@ -243,7 +243,7 @@ def _canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
             yield figure
 
 
-def _style(axes: Axes, theme: Theme, *, grid_axis: str = "both") -> None:
+def style_axes(axes: Axes, theme: Theme, *, grid_axis: str = "both") -> None:
     axes.set_facecolor(theme.paper)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -256,7 +256,7 @@ def _style(axes: Axes, theme: Theme, *, grid_axis: str = "both") -> None:
     axes.set_axisbelow(True)
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # No creation date or version: the same run gives the same bytes.
     figure.savefig(

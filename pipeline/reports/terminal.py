@@ -1,5 +1,7 @@
 """The end of a run on the terminal: the same sections, in the width of a screen."""
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -31,6 +33,14 @@ def print_summary(
     (console or Console()).print(summary(run, paths), highlight=False)
 
 
+def print_sections(sections: Sequence[Section], console: Console | None = None) -> None:
+    """Print sections that belong to no run, with captions; pictures are left to the page."""
+    parts: list[RenderableType] = []
+    for section in sections:
+        parts += _section(section, captions=True)
+    (console or Console()).print(Group(*parts), highlight=False)
+
+
 def summary(run: RunFacts, paths: ReportPaths | None = None) -> RenderableType:
     """The run's results as something rich can print."""
     parts: list[RenderableType] = [""]
@@ -42,7 +52,7 @@ def summary(run: RunFacts, paths: ReportPaths | None = None) -> RenderableType:
     return Group(*parts)
 
 
-def _section(section: Section) -> list[RenderableType]:
+def _section(section: Section, *, captions: bool = False) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if section.title:
         parts.append(RichText(f"\n{visible(section.title)}", style="bold"))
@@ -59,6 +69,8 @@ def _section(section: Section) -> list[RenderableType]:
         shown = _block(block)
         if shown is not None:
             parts.append(Padding(shown, (0, 0, 0, 2)))
+        if captions and isinstance(block, Table) and block.caption:
+            parts.append(Padding(RichText(visible(block.caption), style="dim"), (0, 0, 1, 2)))
     return parts
 
 

@@ -91,7 +91,7 @@ def load_model(
 
         hf, label = model_directory(reference, root=root, tracking=tracking)
         return _from_directory(hf, label, device)
-    artifact = _artifact(reference, root)
+    artifact = artifact_named(reference, root)
     if isinstance(artifact, Checkpoint):
         # An artifact given by path brings its own root.
         return _from_checkpoint(artifact, artifact.root, device)
@@ -111,7 +111,11 @@ def load_model(
     )
 
 
-def _artifact(reference: str, root: Path) -> Artifact | None:
+def artifact_named(reference: str, root: Path) -> Artifact | None:
+    """The artifact that `STAGE@DIGITS` or a directory means; None where it means another thing.
+
+    ConfigError for digits that fit none or several, or a stage that makes no model.
+    """
     directory = Path(reference)
     if is_finished(directory):
         return open_artifact(directory)

@@ -35,11 +35,15 @@ PACKAGES: Mapping[str, Sequence[str]] = {
     ),
     # Apart from the above: it holds numpy and others back.
     "streaming": ("mosaicml-streaming==0.13.0", "tiktoken==0.14.0", "torch==2.13.0"),
+    # Beside our torch and transformers: both sides multiply with the same library.
+    "lm-eval": ("lm-eval==0.4.13", f"numpy=={metadata.version('numpy')}"),
     # The parity mode: our own code with spaCy, whose numpy must be ours.
     "spacy": ("spacy==3.8.18", f"numpy=={metadata.version('numpy')}"),
 }  # fmt: skip
 """What is installed in each; the versions that the figures depend on are fixed."""
-BESIDE_OURS = frozenset({"spacy"})
+BESIDE_OURS = frozenset({"lm-eval", "spacy"})
+ADDED_ALONE: Mapping[str, Sequence[str]] = {"lm-eval": ("accelerate==1.15.0",)}
+"""Installed without what they need, which is ours: accelerate would bring a torch of its own."""
 _MARK = "installed.txt"
 
 
@@ -48,8 +52,8 @@ def environment(folder: Path, name: str) -> Path:
 
     Raises ConfigError when the packages cannot be installed.
     """
-    packages = PACKAGES[name]
-    wanted = hashlib.sha256("\n".join((sys.version, *packages)).encode()).hexdigest()
+    packages, alone = PACKAGES[name], ADDED_ALONE.get(name, ())
+    wanted = hashlib.sha256("\n".join((sys.version, *packages, *alone)).encode()).hexdigest()
     directory = folder.expanduser() / name
     python, mark = directory / "bin" / "python", directory / _MARK
     if mark.is_file() and mark.read_text(encoding="utf-8").strip() == wanted and python.exists():
@@ -61,6 +65,8 @@ def environment(folder: Path, name: str) -> Path:
     _do([sys.executable, "-m", "venv", str(directory)], name)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _do([*pip, *packages], name)
+    if alone:
+        _do([*pip, "--no-deps", *alone], name)
     if name in BESIDE_OURS:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         # Read after its own packages, which therefore come first.

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipeline.corpus.arrow_arrays import number_array, string_array
 from pipeline.store.errors import ArtifactError
 
 DOCUMENT_SCHEMA = pa.schema(
@@ -57,7 +57,8 @@ class TextBatch:
         ids = list(doc_ids) if doc_ids is not None else [f"{source}/{i}" for i in range(len(texts))]
         facts = ["{}"] * len(texts) if metadata is None else [json.dumps(m) for m in metadata]
         columns = [ids, list(texts), [source] * len(texts), facts]
-        return cls(pa.table(columns, schema=DOCUMENT_SCHEMA))
+        arrays = [string_array(c, large=i == 1) for i, c in enumerate(columns)]
+        return cls(pa.table(arrays, schema=DOCUMENT_SCHEMA))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -66,6 +67,8 @@ class TextBatch:
     def text_array(self) -> pa.LargeStringArray:
         """The texts as one contiguous Arrow array; zero-copy when the table is one record batch."""
         column = self.table.column("text")
+        if column.num_chunks == 0:
+            return string_array([], large=True)
         if column.type != pa.large_string():
             column = column.cast(pa.large_string())
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
@@ -126,13 +129,13 @@ class TextBatch:
 
     def filtered(self, keep: npt.NDArray[np.bool_]) -> "TextBatch":
         """The rows where `keep` (N,) is true, in order."""
-        return TextBatch(self.table.filter(pa.array(keep)))
+        return TextBatch(self.table.filter(number_array(keep)))
 
     def with_texts(self, texts: Sequence[str]) -> "TextBatch":
         """The same documents with rewritten texts (N of them)."""
         index = self.table.schema.get_field_index("text")
         field = pa.field("text", pa.large_string(), nullable=False)
-        column = pa.array(texts, pa.large_string())
+        column = string_array(texts, large=True)
         return TextBatch(self.table.set_column(index, field, column))
 
 
@@ -148,11 +151,10 @@ def _metadata_values(batch: TextBatch, key: str) -> list[str | None]:
     values: list[str | None] = [None] * len(batch)
     if "metadata" not in batch.table.column_names:
         return values
-    column = batch.table.column("metadata")
     # Most corpora lack most keys: look for the key's bytes before parsing anything.
-    holds = pc.match_substring(column, json.dumps(key)).to_numpy(zero_copy_only=False)
-    for row in np.flatnonzero(holds.astype(np.bool_)).tolist():
-        value = orjson.loads(column[row].as_py()).get(key)
+    needle = json.dumps(key)
+    for row, text in enumerate(batch.table.column("metadata").to_pylist()):
+        value = orjson.loads(text).get(key) if needle in text else None
         if value is not None:
             values[row] = value if isinstance(value, str) else str(value)
     return values

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.corpus.arrow_arrays import number_array, string_array, string_lists
 from pipeline.corpus.document import (
     CLEANED_SCHEMA,
     TextBatch,
@@ -43,7 +44,7 @@ def cleaned_table(
     table = batch.table.select(CLEANED_SCHEMA.names[:-1])
     return (
         table.append_column("language", [_strings(languages)])
-        .filter(pa.array(keep))
+        .filter(number_array(keep))
         .cast(CLEANED_SCHEMA)
     )
 
@@ -55,8 +56,8 @@ def rejected_table(
     rows = np.flatnonzero(~verdicts.keep)
     table = cleaned_table(batch, languages, ~verdicts.keep)
     columns = [table.column(name) for name in CLEANED_SCHEMA.names]
-    columns += [pa.array([verdicts.objections[row][0] for row in rows], pa.string())]
-    columns += [pa.array([verdicts.objections[row] for row in rows], pa.list_(pa.string()))]
+    columns += [string_array([verdicts.objections[row][0] for row in rows])]
+    columns += [string_lists([verdicts.objections[row] for row in rows])]
     return pa.table(columns, schema=REJECTED_SCHEMA)
 
 
@@ -74,19 +75,22 @@ def measures_table(
     table = {"doc_id": batch.table.column("doc_id"), "source": batch.table.column("source")}
     table |= {key: _strings(metadata_column(batch, key)) for key in ("file", "row")}
     table["language"] = _strings(languages)
-    table["bytes"] = pa.array(batch.num_bytes)
-    table["reason"] = pa.array([reason or None for reason in verdicts.reasons], pa.string())
-    table["reasons"] = pa.array(verdicts.objections, pa.list_(pa.string()))
+    table["bytes"] = number_array(batch.num_bytes)
+    table["reason"] = string_array([reason or None for reason in verdicts.reasons])
+    table["reasons"] = string_lists(verdicts.objections)
     for name, values in columns.items():
         mask = applied.get(name.partition(".")[0])
         # Strings by name: of a batch in which no document has one the type could not be told.
-        kind = pa.string() if values.dtype.hasobject else None
-        table[name] = pa.array(values, kind, mask=None if mask is None or mask.all() else ~mask)
+        missing = None if mask is None or mask.all() else ~mask
+        if values.dtype.hasobject:
+            table[name] = pa.array(values, pa.string(), mask=missing)
+        else:
+            table[name] = number_array(values, missing=missing)
     return pa.table(table)
 
 
 def _strings(values: Sequence[str | None]) -> pa.Array:
-    return pa.array(values, pa.string())
+    return string_array(values)
 
 
 def read_rejected(part: Path) -> Iterator[TextBatch]:
@@ -100,7 +104,7 @@ def languages_of_rows(part: Path, rows: npt.NDArray[np.int64]) -> list[str | Non
         return []
     batches = [batch.table for batch in iter_batches(part / DOCUMENTS, ["language"])]
     languages: list[str | None] = (
-        pa.concat_tables(batches).column("language").take(pa.array(rows)).to_pylist()
+        pa.concat_tables(batches).column("language").take(number_array(rows)).to_pylist()
     )
     return languages
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.corpus.arrow_arrays import number_array
 from pipeline.corpus.dedup.keys import CONTENT_KEY_BYTES
 from pipeline.corpus.dedup.pool import STAYS, Pool
 from pipeline.corpus.dedup.spill import Spill
@@ -35,7 +36,7 @@ def remove_copies(pool: Pool, column: str, reason: int, scratch: Path, *, jaccar
 
 def _numbers(values: pa.ChunkedArray, usable: np.ndarray) -> tuple[U64, U64]:
     """The usable values as (high, low) 64 bits."""
-    array = values.filter(pa.array(usable)).combine_chunks()
+    array = values.filter(number_array(usable)).combine_chunks()
     if pa.types.is_uint64(array.type):
         high: U64 = array.to_numpy(zero_copy_only=False)
         return high, np.zeros(len(array), np.uint64)

@@ -57,7 +57,7 @@ class HeldOutSet:
         if self.documents is not None:
             batches = iter_batches(self.documents, columns=_SCHEMA.names)
             tables = [batch.table.cast(_SCHEMA) for batch in batches]
-            return pa.concat_tables([_SCHEMA.empty_table(), *tables])
+            return pa.concat_tables([pa.Table.from_batches([], _SCHEMA), *tables])
         assert self.files is not None
         paths = held_out_paths(self.files)
         table = read_held_out(self.files, paths)
@@ -93,7 +93,9 @@ def load_held_out(
 ) -> HeldOut:
     """Index the held-out documents; once per process and content (it is in the sets' keys)."""
     tables = [one.read() for one in sets]
-    batch = TextBatch(pa.concat_tables(tables or [_SCHEMA.empty_table()]).combine_chunks())
+    batch = TextBatch(
+        pa.concat_tables(tables or [pa.Table.from_batches([], _SCHEMA)]).combine_chunks()
+    )
     batch, _ = repair.apply(batch)
     words = words_of(batch)
     shingles = shingles_of(words, signatures)

@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.corpus.arrow_arrays import number_array
 from pipeline.corpus.dedup.settings import RepeatedLines
 from pipeline.corpus.word_kernel import mixed
 
@@ -28,11 +29,11 @@ def lines_of(data: U8, offsets: I64, config: RepeatedLines) -> dict[str, pa.Arra
     by_paragraph = config.unit == "paragraph"
     found = hash_lines(data, offsets, by_paragraph, config.min_chars, keys, spans, bounds, visible)
     return {
-        "lines": pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(keys[:found])),
+        "lines": pa.LargeListArray.from_arrays(number_array(bounds), number_array(keys[:found])),
         "line_spans": pa.LargeListArray.from_arrays(
-            pa.array(2 * bounds), pa.array(spans[:found].ravel())
+            number_array(2 * bounds), number_array(spans[:found].ravel())
         ),
-        "visible_lines": pa.array(visible),
+        "visible_lines": number_array(visible),
     }
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artifacts import CleanedCorpus
+from pipeline.corpus.arrow_arrays import number_array
 from pipeline.corpus.cleaned import CUT_SCHEMA, cut_bytes, cuts_name, removed_name
 from pipeline.corpus.dedup import removal
 from pipeline.corpus.dedup.clusters import cluster_facts
@@ -152,7 +153,7 @@ def _write_cuts(
     by_segment: dict[int, list[pa.Table]] = {}
     for one in trimmed:
         stays = pool.reason[pool.ranks_of(one.segment)[one.cuts.column("row").to_numpy()]] == 0
-        by_segment.setdefault(one.segment, []).append(one.cuts.filter(pa.array(stays)))
+        by_segment.setdefault(one.segment, []).append(one.cuts.filter(number_array(stays)))
     documents = num_bytes = 0
     for segment, tables in sorted(by_segment.items()):
         table = pa.concat_tables(tables).sort_by([("row", "ascending"), ("begin", "ascending")])
@@ -179,7 +180,7 @@ def _share_seen(
         for rows in cut.get(segment, ()):
             keep[rows] = False
         with pool.segments.opened(segment) as table:
-            for chunk in table.column("held_out_grams").filter(pa.array(keep)).chunks:
+            for chunk in table.column("held_out_grams").filter(number_array(keep)).chunks:
                 seen[chunk.flatten().to_numpy()] = True
     total = int(held_out.grams.occurrences.sum())
     return float(held_out.grams.occurrences[seen].sum() / max(total, 1))

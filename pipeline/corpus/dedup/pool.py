@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.corpus.arrow_arrays import number_array
 from pipeline.corpus.dedup.segments import CURRENT, HELD_OUT, Segment, Segments
 from pipeline.corpus.dedup.settings import KeepRule
 from pipeline.corpus.words import I64, U64
@@ -80,7 +81,7 @@ class Pool:
         found: list[str] = [""] * len(ranks)
         for segment, places, rows in self.by_segment(ranks):
             with self.segments.opened(segment) as table:
-                names = table.column("doc_id").take(pa.array(rows)).to_pylist()
+                names = table.column("doc_id").take(number_array(rows)).to_pylist()
             for place, name in zip(places.tolist(), names, strict=True):
                 found[place] = name
         return found
@@ -193,14 +194,14 @@ def _by_id(segments: Segments, starts: I64, source: I64, rows: I64, keys: U64) -
     for segment in np.flatnonzero(np.diff(bounds)).tolist():
         wanted = rows[order[bounds[segment] : bounds[segment + 1]]] - starts[segment]
         with segments.opened(segment) as table:
-            names.append(table.column("doc_id").take(pa.array(wanted)).combine_chunks())
+            names.append(table.column("doc_id").take(number_array(wanted)).combine_chunks())
     segment_of = np.searchsorted(starts, rows[order], side="right") - 1
     table = pa.table(
         {
-            "key": pa.array(keys[order]),
-            "source": pa.array(source[segment_of]),
+            "key": number_array(keys[order]),
+            "source": number_array(source[segment_of]),
             "doc_id": pa.chunked_array(names),
-            "row": pa.array(rows[order]),
+            "row": number_array(rows[order]),
         }
     )
     sorting = [(name, "ascending") for name in table.column_names]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.corpus.arrow_arrays import number_array, string_array
 from pipeline.corpus.dedup.pool import GONE, I32, Pool
 from pipeline.corpus.words import I64
 
@@ -88,15 +89,15 @@ def removed_table(pool: Pool, segment: int, keepers: I32) -> pa.Table:
     jaccard = np.round(pool.jaccard[ranks].astype(np.float64), 6)
     keeper[keeper < pool.num_fixed] = -1
     with pool.segments.opened(segment) as table:
-        own = table.select(["doc_id", "overlap", "covered", "bytes"]).take(pa.array(rows))
+        own = table.select(["doc_id", "overlap", "covered", "bytes"]).take(number_array(rows))
         own = pa.table({name: own.column(name).combine_chunks() for name in own.column_names})
         columns = {
-            "row": pa.array(rows),
+            "row": number_array(rows),
             "doc_id": own.column("doc_id"),
-            "reason": pa.array([REASONS[number] for number in gone[rows]], pa.string()),
+            "reason": string_array([REASONS[number] for number in gone[rows]]),
             "duplicate_of": _ids(pool, twins),
             "duplicate_in": _places(pool, twins),
-            "jaccard": pa.array(jaccard, mask=np.isnan(jaccard)),
+            "jaccard": number_array(jaccard, missing=np.isnan(jaccard)),
             "keeper": _ids(pool, keeper),
             **{name: own.column(name) for name in ("overlap", "covered", "bytes")},
         }
@@ -115,7 +116,7 @@ def _ids(pool: Pool, ranks: I64) -> pa.Array:
     ids: list[str | None] = [None] * len(ranks)
     for place, name in zip(known.tolist(), pool.ids(ranks[known]), strict=True):
         ids[place] = name
-    return pa.array(ids, pa.string())
+    return string_array(ids)
 
 
 def _places(pool: Pool, ranks: I64) -> pa.Array:
@@ -125,4 +126,4 @@ def _places(pool: Pool, ranks: I64) -> pa.Array:
     for segment, places, _ in pool.by_segment(ranks[outside]):
         for place in outside[places].tolist():
             names[place] = pool.segments.members[segment].source
-    return pa.array(names, pa.string())
+    return string_array(names)

@@ -13,6 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.corpus.arrow_arrays import (
+    bytes_array,
+    number_array,
+    number_lists,
+    string_array,
+)
 from pipeline.corpus.dedup.held_out import HeldOut
 from pipeline.corpus.dedup.keys import CONTENT_KEY_BYTES, url_key
 from pipeline.corpus.dedup.line_keys import lines_of
@@ -67,12 +73,12 @@ def signatures_table(
     kept = words if keep.all() else words.select(keep)
     shingles = shingles_of(kept, config)
     columns = {
-        "doc_id": batch.table.column("doc_id").take(pa.array(rows)),
-        "chars": pa.array(words.code_points[keep]),
-        "bytes": pa.array(batch.num_bytes[keep]),
-        "key": pa.array([keys[row] for row in rows.tolist()], pa.binary(CONTENT_KEY_BYTES)),
-        "overlap": pa.array(overlap.share[keep]),
-        "covered": pa.array(overlap.covered[keep]),
+        "doc_id": batch.table.column("doc_id").take(number_array(rows)),
+        "chars": number_array(words.code_points[keep]),
+        "bytes": number_array(batch.num_bytes[keep]),
+        "key": bytes_array([keys[row] for row in rows.tolist()], CONTENT_KEY_BYTES),
+        "overlap": number_array(overlap.share[keep]),
+        "covered": number_array(overlap.covered[keep]),
         **_held_out_columns(batch, words, overlap, rows),
         **shingle_columns(shingles, signatures_of(shingles, config), config),
     }
@@ -89,8 +95,8 @@ def signatures_table(
 def held_out_table(held_out: HeldOut, config: SignatureConfig) -> list[tuple[str, pa.Table]]:
     """(name of the set, its documents as rows to be compared), one per held-out set."""
     columns = {
-        "doc_id": pa.array(held_out.doc_ids, pa.string()),
-        "chars": pa.array(held_out.chars),
+        "doc_id": string_array(held_out.doc_ids),
+        "chars": number_array(held_out.chars),
         "key": pa.nulls(len(held_out.doc_ids), pa.binary(CONTENT_KEY_BYTES)),
         "url_key": pa.nulls(len(held_out.doc_ids), pa.uint64()),
         **shingle_columns(held_out.shingles, held_out.signatures, config),
@@ -110,10 +116,12 @@ def shingle_columns(
 ) -> dict[str, pa.Array]:
     """The columns `num_shingles`, `signature` and `shingles` of N documents."""
     return {
-        "num_shingles": pa.array(shingles.counts),
-        "signature": pa.FixedSizeListArray.from_arrays(pa.array(signatures.ravel()), config.size),
+        "num_shingles": number_array(shingles.counts),
+        "signature": pa.FixedSizeListArray.from_arrays(
+            number_array(signatures.ravel()), config.size
+        ),
         "shingles": pa.LargeListArray.from_arrays(
-            pa.array(shingles.bounds), pa.array(shingles.hashes)
+            number_array(shingles.bounds), number_array(shingles.hashes)
         ),
     }
 
@@ -130,8 +138,8 @@ def _held_out_columns(
         grams[place] = overlap.grams[overlap.bounds[row] : overlap.bounds[row + 1]]
         spans[place] = _spans(batch, words, row, overlap.hits[first_hit[row] : first_hit[row + 1]])
     return {
-        "held_out_grams": pa.array(grams, pa.list_(pa.uint32())),
-        "held_out_spans": pa.array(spans, pa.list_(pa.int64())),
+        "held_out_grams": number_lists(grams, np.uint32),
+        "held_out_spans": number_lists([np.array(span, np.int64) for span in spans], np.int64),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.corpus.arrow_arrays import string_array
 from pipeline.corpus.document import DOCUMENT_SCHEMA
 
 BATCH_DOCUMENTS = 1_000
@@ -68,7 +69,7 @@ class DocumentWriter:
         self.num_bytes = 0
         """UTF-8 bytes of the texts written."""
         self._written = 0
-        self._source = pa.scalar(source, pa.string())
+        self._source = source
         self._file = ArrowWriter(path, DOCUMENT_SCHEMA)
         self._ids: list[str] = []
         self._texts: list[str] = []
@@ -94,12 +95,12 @@ class DocumentWriter:
         count = len(self._ids)
         if count == 0:
             return
-        texts = pa.array(self._texts, pa.large_string())
+        texts = string_array(self._texts, large=True)
         columns = [
-            pa.array(self._ids, pa.string()),
+            string_array(self._ids),
             texts,
-            pa.repeat(self._source, count),
-            pa.array(self._metadata, pa.string()),
+            string_array([self._source] * count),
+            string_array(self._metadata),
         ]
         offsets = np.frombuffer(texts.buffers()[1], np.int64, count=count + 1)
         self.num_bytes += int(offsets[-1] - offsets[0])

@@ -1,7 +1,8 @@
 """TRL's SFTTrainer on prepared ids: runs in the peer's environment, prints one JSON line.
 
     python peer_sft.py JOB.json
-JOB: {model, data, output, rows, context, steps, learning_rate, packing, threads, seed}
+JOB: {model, data, output, rows, micro_batches, context, steps, learning_rate, mode, dtype, threads,
+seed}; mode is packed, padding_free, padded or grouped (padded, batches of similar lengths).
 data is JSONL of {"input_ids", "completion_mask"}; only the library's public interface is used.
 """
 
@@ -40,9 +41,11 @@ def main() -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(job["model"])
     rows = [json.loads(line) for line in Path(job["data"]).read_text(encoding="utf-8").splitlines()]
+    mode = job["mode"]
     config = trl.SFTConfig(
         output_dir=job["output"],
         per_device_train_batch_size=job["rows"],
+        gradient_accumulation_steps=job["micro_batches"],
         max_steps=job["steps"],
         learning_rate=job["learning_rate"],
         lr_scheduler_type="constant",
@@ -51,10 +54,14 @@ def main() -> None:
         adam_beta1=0.9,
         adam_beta2=0.95,
         max_grad_norm=1.0,
-        max_length=job["context"],
-        packing=job["packing"],
+        # Padding-free refuses a limit it would not enforce; the data keep to it anyway.
+        max_length=None if mode == "padding_free" else job["context"],
+        packing=mode == "packed",
+        padding_free=mode == "padding_free",
+        train_sampling_strategy="group_by_length" if mode == "grouped" else "random",
+        completion_only_loss=True,  # left unset, a mask of the data is ignored: all is trained
         gradient_checkpointing=False,
-        bf16=False,
+        bf16=job["dtype"] == "bfloat16",
         use_cpu=True,
         logging_steps=10_000,
         save_strategy="no",

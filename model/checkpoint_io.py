@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.architectures import model_config_from_dict, model_config_to_dict
 from model.errors import WeightsError
 from model.language_model import ComputeDtype, LanguageModel
+from model.placement import spread_like
 
 WEIGHTS = "model.safetensors"
 CONFIG = "model.json"
@@ -96,7 +97,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: str)
             )
     with torch.no_grad():
         for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+            own[name].copy_(spread_like(tensor, own[name]))
 
 
 def _some(names: list[str]) -> str:

@@ -314,18 +314,22 @@ class ArchitectureConfig(ABC):
         with torch.device("meta"):
             return self.assemble().num_parameters()
 
-    def flops_per_token(self) -> int:
-        """Forward and backward: 6 per weight of blocks and head, 12*L*H*K*T of attention (PaLM)."""
+    def flops_per_token(self, *, predicted_share: float = 1.0) -> int:
+        """Forward and backward: 6 per weight of blocks and head, 12*L*H*K*T of attention (PaLM).
+
+        The head works on `predicted_share` of the positions: all in causal training.
+        """
         with torch.device("meta"):
             model = self.assemble()
-        matrices = sum(
-            parameter.numel()
+        matrices = {
+            name: parameter.numel()
             for name, parameter in model.named_parameters()
             if model.role(name, parameter) == "matrix"
-        )
-        weights = matrices + model.head_weight.numel()
+        }
+        blocks = sum(count for name, count in matrices.items() if name.startswith("blocks."))
+        head = sum(matrices.values()) - blocks + model.head_weight.numel()
         attention = 12 * self.layers * self.attention_width * self.context_length
-        return 6 * weights + attention
+        return round(6 * (blocks + predicted_share * head)) + attention
 
 
 def _steps_by_one(positions: Tensor, segment_ids: Tensor | None) -> bool:

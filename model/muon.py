@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from model.placement import local, spread_like
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -40,18 +43,39 @@ class BatchedMuon(torch.optim.Muon):
             state = self.state[parameter]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-            gradients.append(parameter.grad)
-            buffers.append(state["momentum_buffer"])
+            gradients.append(local(parameter.grad))
+            buffers.append(local(state["momentum_buffer"]))
         torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)
         updates = buffers
         if group["nesterov"]:
             updates = list(torch._foreach_lerp(gradients, buffers, momentum))
+        # A spread matrix is gathered: its rows alone have another nearest orthogonal matrix.
         directions = orthogonalized(
-            torch.stack(updates), group["ns_coefficients"], group["ns_steps"], group["eps"]
+            torch.stack([_gathered(u, p) for u, p in zip(updates, parameters, strict=True)]),
+            group["ns_coefficients"],
+            group["ns_steps"],
+            group["eps"],
         )
         rate = group["lr"] * _shape_factor(shape, group["adjust_lr_fn"])
-        torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, list(directions.float().unbind()), alpha=-rate)
+        own = [
+            local(spread_like(d, p)) for d, p in zip(directions.float(), parameters, strict=True)
+        ]
+        weights = [local(parameter) for parameter in parameters]
+        torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, own, alpha=-rate)
+
+
+def _gathered(update: Tensor, parameter: Tensor) -> Tensor:
+    """The whole matrix of which `update` is this process's part."""
+    if not isinstance(parameter, DTensor):
+        return update
+    return DTensor.from_local(
+        update,
+        parameter.device_mesh,
+        parameter.placements,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    ).full_tensor()
 
 
 def orthogonalized(

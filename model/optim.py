@@ -17,9 +17,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from model.averaging import AveragedWeights
 from model.errors import WeightsError
 from model.language_model import LanguageModel, Role
 from model.muon import BatchedMuon
+from model.placement import spread_like
 from model.settings import FORBID_EXTRA, check, setting, settings_from_dict
 
 _RATE = {"gt": 0.0, "le": 10.0}
@@ -84,6 +86,8 @@ class Optimizer:
     ) -> None:
         self.parts = dict(parts)
         self._names = dict(names)
+        self.average: AveragedWeights | None = None
+        """The running average of the weights, where one is kept; saved with the state."""
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -120,6 +124,9 @@ class Optimizer:
             for parameter, state in part.state.items():
                 for quantity, value in state.items():
                     tensors[f"{self._names[parameter]}/{quantity}"] = torch.as_tensor(value)
+        if self.average is not None:
+            for name, value in self.average.state_tensors().items():
+                tensors[f"{name}/average"] = value
         return tensors
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -132,7 +139,14 @@ class Optimizer:
         }
         for part in self.parts.values():
             part.state.clear()
+        averages = {k.removesuffix("/average"): v for k, v in tensors.items() if "/average" in k}
+        if self.average is not None:
+            self.average.load_state_tensors(averages)
+        elif averages:
+            raise WeightsError("the state holds averages of the weights, this run keeps none")
         for key, value in tensors.items():
+            if key.endswith("/average"):
+                continue
             name, _, quantity = key.rpartition("/")
             if name not in owners:
                 raise WeightsError(f"optimiser state {key} belongs to no parameter of this model")
@@ -142,7 +156,8 @@ class Optimizer:
                     f"optimiser state {key} has the shape {tuple(value.shape)}, "
                     f"its parameter {tuple(parameter.shape)}; resume with the same architecture"
                 )
-            part.state[parameter][quantity] = value.detach().clone().to(parameter.device)
+            own = value.detach().clone().to(parameter.device)
+            part.state[parameter][quantity] = spread_like(own, parameter) if value.ndim else own
 
 
 def parameter_groups(model: LanguageModel) -> dict[Role, list[tuple[str, nn.Parameter]]]:

@@ -68,6 +68,12 @@ class RuntimeConfig(BaseModel):
     checkpoints_kept: int = Field(
         2, ge=2, le=1000, title="Checkpoints kept", description="the newest of a run, and the best"
     )
+    distribution: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        title="Several GPUs",
+        description="ddp: the whole model on each; fsdp: a share of every parameter on each, for "
+        "models that do not fit one",
+    )
     verify: Literal["auto", "full", "sampled"] = Field(
         "auto", description="hash check on reuse: full up to 2 GB per artifact, sampled above"
     )
@@ -101,6 +107,7 @@ class RuntimeConfig(BaseModel):
             log_every_seconds=self.log_every_seconds,
             checkpoint_every_seconds=self.checkpoint_every_seconds,
             checkpoints_kept=self.checkpoints_kept,
+            distribution=self.distribution,
             verify=self.verify,
             lock_wait_seconds=self.lock_wait_seconds,
             may_build=may_build,

@@ -27,7 +27,7 @@ class RowKeys:
     epochs: Sequence[int]
     """(B,) how often each sample was seen before."""
     samples: Sequence[int]
-    """(B,) number of each sample; negative for rows of nothing but padding."""
+    """(B,) number of each sample."""
 
     def generator(self, row: int, purpose: str) -> np.random.Generator:
         """Random numbers of one row: the same for the same seed, epoch and sample."""

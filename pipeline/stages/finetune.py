@@ -276,4 +276,5 @@ def _job(
         log_every_seconds=runtime.log_every_seconds,
         checkpoint_every_seconds=runtime.checkpoint_every_seconds,
         checkpoints_kept=runtime.checkpoints_kept,
+        distribution=runtime.distribution,
     )

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from model.architectures import AnyModel
+from model.objectives import AnyObjective, CausalLM, objective_for
 from pipeline.artifacts import Checkpoint, TokenShards, TrainedTokenizer
 from pipeline.store.building import artifact_key, build
 from pipeline.store.errors import ConfigError
@@ -22,6 +24,7 @@ from pipeline.training.build import train_artifact
 from pipeline.training.config import PretrainConfig, Tokens
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
+from pipeline.training.objective import build_objective
 from pipeline.training.start import Start, resolve_start
 
 VERSION = 1
@@ -42,12 +45,9 @@ def pretrain(
     vocabulary = Tokenizer.load(tokenizer.path)
     _check_shards(config, shards, vocabulary)
     start = resolve_start(config, vocabulary=vocabulary, root=root)
-    settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
-    # Choices that were not there once: runs that do not make them keep their identity.
-    if config.batching == CutWindows():
-        del settings["batching"]
-    if start.model.logit_softcap is None:
-        settings["model"].pop("logit_softcap", None)
+    objective = _objective(config, start.model, vocabulary)
+    _warn_of_the_cap(start.model, runtime)
+    settings = _identity(config, start, objective)
     inputs = [shards.key, tokenizer.key, *start.inputs]
     dtype = resolve_dtype(
         config.dtype,
@@ -58,12 +58,12 @@ def pretrain(
     )
     key = artifact_key("pretrain", VERSION, {**settings, "dtype": dtype}, inputs)
     directory = root / "pretrain" / short(key.fingerprint)
-    job = _job(config, start, shards, tokenizer, directory, runtime)
+    job = _job(config, start, objective, shards, tokenizer, directory, runtime)
     job = replace(job, digest=key.fingerprint, dtype=dtype)
     build(
         key,
         directory,
-        lambda _directory: train_artifact(job, runtime, _epoch_facts(job, shards, runtime)),
+        lambda _directory: train_artifact(job, runtime, _facts(job, start, shards, runtime)),
         root=root,
         runtime=runtime,
         resume=True,
@@ -76,6 +76,58 @@ def num_steps(config: PretrainConfig) -> int:
     if isinstance(config.horizon, Tokens):
         return math.ceil(config.horizon.tokens / (config.batch_rows * config.context_length))
     return config.horizon.steps
+
+
+def _objective(config: PretrainConfig, model: AnyModel, vocabulary: Tokenizer) -> AnyObjective:
+    """What is predicted; ConfigError where the architecture or the tokenizer cannot."""
+    objective = config.objective or objective_for(model.attention)
+    if objective.attention != model.attention:
+        raise ConfigError(
+            f"pretrain.objective.kind={objective.kind} needs {objective.attention} attention, "
+            f"pretrain.model.kind={model.kind} has {model.attention}; leave objective out, or "
+            "choose another architecture"
+        )
+    build_objective(objective, vocabulary)
+    return objective
+
+
+def _identity(config: PretrainConfig, start: Start, objective: AnyObjective) -> dict[str, Any]:
+    """The settings that change the weights.
+
+    Choices that were not there once are left out where they are not made: old runs keep their
+    identity. Blocks computed again give the same bits.
+    """
+    settings = {**plain(config), "start": start.identity, "model": plain(start.model)}
+    settings["objective"] = plain(objective)
+    del settings["recompute_blocks"]
+    for name, unmade in (
+        ("batching", plain(CutWindows())), ("objective", plain(CausalLM())), ("z_loss", 0.0),
+        ("average", None),
+    ):  # fmt: skip
+        if settings[name] == unmade:
+            del settings[name]
+    if start.model.logit_softcap is None:
+        settings["model"].pop("logit_softcap", None)
+    return settings
+
+
+def _warn_of_the_cap(model: AnyModel, runtime: Runtime) -> None:
+    if model.logit_softcap is not None:
+        message = (
+            f"pretrain.model.logit_softcap={model.logit_softcap}: the model can be trained, "
+            "evaluated and asked here, but not exported, as no family of transformers that we "
+            "write has a cap; leave it out to export"
+        )
+        runtime.progress.event("warning", {"message": message})
+
+
+def _facts(job: TrainingJob, start: Start, shards: TokenShards, runtime: Runtime) -> dict[str, Any]:
+    """What the stage knows of the run beside its outcome."""
+    facts = _epoch_facts(job, shards, runtime)
+    if start.new_ids:
+        facts["new_ids"] = start.new_ids
+        runtime.progress.event("vocabulary_grown", {"new_ids": start.new_ids})
+    return facts
 
 
 def _check_shards(config: PretrainConfig, shards: TokenShards, vocabulary: Tokenizer) -> None:
@@ -143,6 +195,7 @@ def _counted_epochs(job: TrainingJob) -> tuple[dict[str, Any], dict[str, float]]
 def _job(
     config: PretrainConfig,
     start: Start,
+    objective: AnyObjective,
     shards: TokenShards,
     tokenizer: TrainedTokenizer,
     directory: Path,
@@ -168,6 +221,10 @@ def _job(
         steps=num_steps(config),
         optimizer=config.optimizer,
         schedule=config.schedule,
+        objective=objective,
+        z_loss=config.z_loss,
+        recompute_blocks=config.recompute_blocks,
+        average=config.average,
         grad_clip=config.grad_clip,
         seed=config.seed,
         dtype="float32",

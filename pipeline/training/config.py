@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from model.architectures import AnyModel
+from model.averaging import WeightAverage
 from model.lora import LoraConfig
+from model.objectives import AnyObjective
 from model.optim import AdamWConfig, AnyOptimizer
 from model.schedule import AnySchedule, CosineSchedule
 from model.settings import FORBID_EXTRA, check, setting
@@ -19,6 +21,10 @@ _ROWS = "Rows of one optimiser step, over all devices."
 _MICRO = "Rows computed at once on a device; null takes the whole batch. Same result, less memory."
 _CLIP = "Largest gradient norm; null measures it without clipping."
 _DTYPE = "Type of matrix products; weights and sums stay float32. auto: bfloat16 where native."
+_Z_LOSS = "Weight of log(Z)^2, which keeps logits from drifting; 1e-4 is usual (PaLM). 0: none."
+_RECOMPUTE = (
+    "Blocks are computed again in the backward pass: a third more time, less memory, same result."
+)
 _SKIPPED = "Steps in a row with a non-finite loss or gradient that end the run."
 
 
@@ -119,7 +125,17 @@ class PretrainConfig:
     schedule: AnySchedule = setting(
         CosineSchedule(), "Course of the learning rate.", discriminator="kind"
     )
+    objective: AnyObjective | None = setting(
+        None,
+        "What is predicted: the next token, or masked ones. null: what the architecture is for.",
+        discriminator="kind",
+    )
     grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
+    z_loss: float = setting(0.0, _Z_LOSS, ge=0.0, le=1.0)
+    recompute_blocks: bool = setting(False, _RECOMPUTE)
+    average: WeightAverage | None = setting(
+        None, "Keeps a running average of the weights beside them; null: none."
+    )
     seed: int = setting(0, "Draws the weights and the order of the samples.", ge=0, lt=1 << 63)
     dtype: Dtype = setting("auto", _DTYPE)
     validation_every: int = setting(100, "Steps between validations.", ge=1)

@@ -20,6 +20,7 @@ from pipeline.tokens.batching import for_validation
 from pipeline.tokens.prefetch import Prefetched
 from pipeline.training.devices import World
 from pipeline.training.job import TrainingJob
+from pipeline.training.objective import apply_objective
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -36,7 +37,7 @@ def open_source(
     files = [Path(path) for path in paths]
     if job.data == "windows":
         batching = job.batching if tail == "drop" else for_validation(job.batching)
-        return WindowBatches(
+        windows = WindowBatches(
             files,
             context_length=job.context_length,
             rows=rows,
@@ -44,6 +45,7 @@ def open_source(
             batching=batching,
             tail=tail,
         )
+        return apply_objective(job, windows, seed=seed)
     if len(files) != 1:
         raise DataError(f"prepared rows come in one file, found {len(files)}; run the stage again")
     return PackedRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
@@ -96,6 +98,7 @@ def _page_locked(batch: Batch) -> Batch:
         batch.loss_mask.pin_memory(),
         batch.segment_ids.pin_memory(),
         batch.positions.pin_memory(),
+        predicted=None if batch.predicted is None else batch.predicted.pin_memory(),
     )
 
 
@@ -106,7 +109,10 @@ def to_batch(arrays: Arrays) -> Batch:
         return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.int64))
 
     mask = torch.from_numpy(np.ascontiguousarray(arrays["loss_mask"], dtype=np.float32))
-    return Batch(ids("inputs"), ids("targets"), mask, ids("segment_ids"), ids("positions"))
+    predicted = ids("predicted") if "predicted" in arrays else None
+    return Batch(
+        ids("inputs"), ids("targets"), mask, ids("segment_ids"), ids("positions"), None, predicted
+    )
 
 
 def validation_batches(job: TrainingJob, world: World) -> list[Batch]:
@@ -118,10 +124,18 @@ def validation_batches(job: TrainingJob, world: World) -> list[Batch]:
         return []
     source = open_source(job, job.validation_paths, rows=1, seed=0, tail="pad")
     num_rows = min(source.num_samples, math.ceil(job.validation_tokens / job.context_length))
-    mine = range(world.rank, num_rows, world.size)
-    # The source reuses its arrays, so every row is copied.
-    rows = [{k: v.copy() for k, v in source.batch(row).items()} for row in mine]
+    # Every process makes the same number of passes: a row beyond the last one trains nothing.
+    mine = range(world.rank, math.ceil(num_rows / world.size) * world.size, world.size)
+    rows = [_validation_row(source, row, num_rows) for row in mine]
     return [to_batch(joined) for joined in _joined(rows, job.micro_batch_rows)]
+
+
+def _validation_row(source: Batches, row: int, num_rows: int) -> Arrays:
+    """A copy of a row (the source reuses its arrays), with nothing to predict beyond the last."""
+    arrays = {name: values.copy() for name, values in source.batch(row % num_rows).items()}
+    if row >= num_rows:
+        arrays["loss_mask"][:] = 0.0
+    return arrays
 
 
 def _joined(rows: Sequence[Arrays], size: int) -> Iterator[Arrays]:

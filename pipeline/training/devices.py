@@ -15,6 +15,7 @@ from pipeline.store.fingerprint import digest, short
 from pipeline.training.config import Dtype
 
 ResolvedDtype = Literal["float32", "bfloat16"]
+Distribution = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from model.architectures import AnyModel
+from model.averaging import WeightAverage
 from model.lora import LoraConfig
+from model.objectives import AnyObjective, CausalLM
 from model.optim import AnyOptimizer
 from model.schedule import AnySchedule
 from model.settings import FORBID_EXTRA, check, settings_from_dict, settings_to_dict
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_json
 from pipeline.tokens.batching import AnyBatching, CutWindows
-from pipeline.training.devices import ResolvedDtype
+from pipeline.training.devices import Distribution, ResolvedDtype
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class TrainingJob:
     """What each prompt is asked with; empty: the prompts' own ids and bos."""
     lora: LoraConfig | None = None
     embedding_noise: float = 0.0
+    objective: AnyObjective = CausalLM()
+    z_loss: float = 0.0
+    recompute_blocks: bool = False
+    average: WeightAverage | None = None
     batching: AnyBatching = CutWindows()
     device: str = "cpu"
     compile: bool = False
@@ -67,6 +73,7 @@ class TrainingJob:
     log_every_seconds: float = 1.0
     checkpoint_every_seconds: float = 30.0
     checkpoints_kept: int = 2
+    distribution: Distribution = "ddp"
     journal: str | None = None
     """Where a process of its own appends its journal; None keeps none."""
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
@@ -83,6 +90,11 @@ class TrainingJob:
     def tokens_per_step(self) -> int:
         """Positions of one global batch."""
         return self.batch_rows * self.context_length
+
+    @property
+    def flops_per_token(self) -> int:
+        """Of the model, with the head on the share of the positions that the objective predicts."""
+        return self.model.flops_per_token(predicted_share=self.objective.predicted_share)
 
 
 def write_job(path: Path, job: TrainingJob) -> None:

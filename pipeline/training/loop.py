@@ -12,37 +12,35 @@ step, and nothing that depends on the clock touches them. So N steps, a kill and
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed
 
 from model.architectures import LanguageModel
+from model.averaging import AveragedWeights
 from model.checkpoint_io import save_model
 from model.lora import add_lora, merge_lora
 from model.optim import build_optimizer
 from pipeline.store.errors import TrainingError
-from pipeline.store.runtime import Journal, Progress, Throttle
+from pipeline.store.runtime import Journal, Progress
 from pipeline.training.checkpoint import TrainingState, load_best, resume
 from pipeline.training.data import local_batch, open_source, upcoming, validation_batches
 from pipeline.training.devices import World, local_device, torch_threads
 from pipeline.training.job import TrainingJob
-from pipeline.training.memory import memory_in_use
+from pipeline.training.logbook import Logbook
 from pipeline.training.outcome import explaining_failures, final_facts
-from pipeline.training.records import append, rewind
+from pipeline.training.parallel import Due, parallel
+from pipeline.training.records import rewind
 from pipeline.training.sampling import END, UNTRAINED, Sampler, sample_metrics, stopped_rate
 from pipeline.training.saving import Saver
 from pipeline.training.start import starting_model
 from pipeline.training.step import Stepper, StepResult, SummedLoss
 from pipeline.training.stopping import Preempted, stop_requested, stopping_on_sigterm
-from pipeline.training.tally import Tally, model_flops_utilization
 from pipeline.training.validation import note_validation, validation_loss
 
 STALL_SHARE = 0.005  # of the time at most: checkpoints of a large model space themselves out
 RECENT_STEPS = 50  # final_train_loss is their mean
-REPORT_SECONDS = 10.0  # between the lines people read
 ALONE = World()
 
 
@@ -59,40 +57,37 @@ class Trainer:
         self.num_parameters = self.model.num_parameters()
         if job.lora is not None:
             add_lora(self.model, job.lora, seed=job.seed)
+        self.model.recompute = job.recompute_blocks
+        loss = SummedLoss(self.model, embedding_noise=job.embedding_noise, z_loss=job.z_loss)
+        self.parallel = parallel(
+            job.distribution, world=world, device=self.device, batch_rows=job.batch_rows
+        )
+        self.parallel.place(loss, self.model.blocks)
         self.optimizer = build_optimizer(self.model, job.optimizer)
+        if job.average is not None:
+            self.optimizer.average = AveragedWeights(self.model, job.average.decay)
         self.checkpoints = job.path / "checkpoints"
         self.saver = Saver(self.checkpoints, digest=job.digest, kept=job.checkpoints_kept)
         self.state = self._resumed()
-        self.curve = job.path / "curve.jsonl"
         source = open_source(job, job.train_paths, rows=job.batch_rows, seed=job.seed)
         self.batches = upcoming(source, self.state.step, ahead=self.device.type == "cuda")
         self.validation = validation_batches(job, world)
         self.stepper = Stepper(
-            self.model,
+            loss,
             self.optimizer,
             micro_rows=job.micro_batch_rows,
             grad_clip=job.grad_clip,
             device=self.device,
-            world=world,
+            parallel=self.parallel,
             compile_model=job.compile,
-            embedding_noise=job.embedding_noise,
         )
-        self.micro_rows = job.micro_batch_rows
-        self.validation_module = SummedLoss(self.model)
+        self.validation_module = loss
         if world.leads:
-            rewind(self.curve, step=self.state.step if self.state.resumed else -1)
             rewind(job.path / "samples.jsonl", step=self.state.step if self.state.resumed else -1)
             self.sampler = Sampler.open(job, self.model)
-        self.tally = Tally.empty(self.device)
-        self.started = time.monotonic() - self.state.seconds
-        self.aside = 0.0
-        """Seconds since the last log point that were not spent on steps."""
-        self.logged_at = time.monotonic()
+        self.log = Logbook(job, journal, progress, world, device=self.device, state=self.state)
         self.last_save = time.monotonic()
         self.save_cost = 0.0
-        self.timed_tokens, self.timed_seconds = 0, 0.0
-        self.reported_skipped = self.state.skipped
-        self.report = Throttle(REPORT_SECONDS)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; the facts of the manifest. Raises Preempted after SIGTERM."""
@@ -137,63 +132,56 @@ class Trainer:
         self.optimizer.set_factor(job.schedule.factor(step, job.steps))
         asked = time.monotonic()
         arrays = next(self.batches)
-        self.tally.data_wait += time.monotonic() - asked
+        self.log.tally.data_wait += time.monotonic() - asked
         batch = local_batch(arrays, world=self.world, device=self.device)
         if batch.trained_tokens > 0:
             result = self.stepper.step(batch.local, trained_tokens=batch.trained_tokens)
-            self._note_smaller_batches()
+            if self.optimizer.average is not None:
+                self.optimizer.average.update(step, result.applied)
+            self.log.smaller_batches(self.stepper.micro_rows)
         else:
             nothing = torch.full((), math.nan, dtype=torch.float64, device=self.device)
             result = StepResult(
                 nothing, nothing, torch.zeros((), dtype=torch.bool, device=self.device)
             )
-        self.tally.add(result, job.tokens_per_step)
+        self.log.tally.add(result, job.tokens_per_step)
         self.state.step += 1
-
-    def _note_smaller_batches(self) -> None:
-        """Say it once when memory ran out and the step went on in smaller micro-batches."""
-        if self.stepper.micro_rows != self.micro_rows:
-            self.micro_rows = self.stepper.micro_rows
-            facts = {"step": self.state.step, "micro_batch_rows": self.micro_rows,
-                     "asked": self.job.micro_batch_rows}  # fmt: skip
-            self.progress.event("warning", {"message":
-                f"memory ran out at step {self.state.step}: the batch is now computed in "
-                f"micro-batches of {self.micro_rows} rows instead of {self.job.micro_batch_rows}; "
-                "set micro_batch_rows to begin so"})  # fmt: skip
-            self.journal.event("micro_batch_halved", facts)
 
     def _whatever_is_due(self) -> None:
         job, step = self.job, self.state.step
         now, last = time.monotonic(), step == job.steps
         # By step, on every process: validation, and a look at skipped steps (they end the run).
         validates = step % job.validation_every == 0 or last
-        if validates or len(self.tally.history) >= max(RECENT_STEPS, job.max_skipped_in_row):
+        if validates or len(self.log.tally.history) >= max(RECENT_STEPS, job.max_skipped_in_row):
             self._settle()
-        if last or now - self.logged_at >= job.log_every_seconds:
+        if last or now - self.log.logged_at >= job.log_every_seconds:
             self._log()
         if validates:
             self._validate()
-        if not self.world.leads:
-            return
-        self.saver.look()
-        moment = self.sampler.due(self._seconds())
-        if moment is not None:
-            self._sample(moment)
-        stop = stop_requested()
-        if stop or (not last and now - self.last_save >= self._save_interval()):
+        due = self.parallel.agree(lambda: self._due(now, last))
+        if due.sample:
+            self._sample(self.sampler.due(self.log.seconds) if self.world.leads else None)
+        if due.save:
             self._save()
-        if stop:
+        if due.stop:
             self.saver.wait()
             raise Preempted(
                 f"stopped at step {step} of {job.steps} with a saved checkpoint; "
                 "run the same command again to go on"
             )
 
+    def _due(self, now: float, last: bool) -> Due:
+        """On the leading process: what its clock and signals ask for."""
+        self.saver.look()
+        stop = stop_requested()
+        save = stop or (not last and now - self.last_save >= self._save_interval())
+        return Due(self.sampler.due(self.log.seconds) is not None, save, stop)
+
     def _settle(self) -> None:
         """Read the losses since the last look: skipped steps, recent losses."""
-        if not self.tally.history:
+        if not self.log.tally.history:
             return
-        for loss in torch.stack(self.tally.history).tolist():
+        for loss in torch.stack(self.log.tally.history).tolist():
             if math.isnan(loss):
                 self.state.skipped += 1
                 self.state.skipped_in_row += 1
@@ -207,128 +195,96 @@ class Trainer:
                     "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
                 )
         del self.state.recent_losses[:-RECENT_STEPS]
-        self.tally.history.clear()
+        self.log.tally.history.clear()
 
     def _log(self) -> None:
         self._settle()
-        tally, now = self.tally, time.monotonic()
-        applied = int(tally.applied)
-        if not self.world.leads or not tally.steps:
-            self.logged_at = now
-            return
-        spent = max(now - self.logged_at - self.aside, 1e-9)
-        speed = tally.tokens / spent
-        self.timed_tokens += tally.tokens
-        self.timed_seconds += spent
-        record = {
-            "step": self.state.step,
-            "tokens": self.state.step * self.job.tokens_per_step,
-            "seconds": round(self._seconds(), 3),
-            "train_loss": float(tally.loss) / applied if applied else None,
-            "learning_rate": self.optimizer.learning_rate,
-            "grad_norm": float(tally.grad_norm) / applied if applied else None,
-            "tokens_per_second": round(speed, 1),
-            "data_wait": round(tally.data_wait / spent, 5),
-            "memory_gb": round(memory_in_use(self.device) / 1e9, 3),
-            "mfu": model_flops_utilization(
-                speed / self.world.size,
-                self.job.model.flops_per_token(),
-                self.device,
-                self.job.dtype,
-            ),
-        }
-        append(self.curve, [record])
-        names = {"train_loss": "train/loss", "grad_norm": "train/grad_norm",
-                 "learning_rate": "train/learning_rate",
-                 "tokens_per_second": "train/tokens_per_second", "data_wait": "train/data_wait",
-                 "memory_gb": "train/memory_gb", "mfu": "train/mfu"}  # fmt: skip
-        values = {names[k]: v for k, v in record.items() if k in names and v is not None}
-        self.journal.metrics(values, step=self.state.step)
-        self._report(record, speed)
-        self.tally = Tally.empty(self.device)
-        self.logged_at, self.aside = now, 0.0
-
-    def _report(self, record: dict[str, Any], speed: float) -> None:
-        total = self.job.steps * self.job.tokens_per_step
-        self.progress.advance(record["tokens"], total, "tokens")
-        skipped, self.reported_skipped = (
-            self.state.skipped - self.reported_skipped,
-            self.state.skipped,
-        )
-        if skipped:
-            facts = {"step": self.state.step, "skipped": skipped, "in_all": self.state.skipped}
-            self.progress.event("steps_skipped", facts)
-            self.journal.event("steps_skipped", facts)
-        if self.report.ready():
-            self.progress.event("training", {
-                "step": self.state.step, "of": self.job.steps, "loss": record["train_loss"],
-                "tokens_per_second": record["tokens_per_second"],
-                "seconds_left": round((total - record["tokens"]) / speed, 1),
-            })  # fmt: skip
+        self.log.point(learning_rate=self.optimizer.learning_rate)
 
     def _validate(self) -> None:
         if not self.validation:
             return
-        with self._aside():
+        with self.log.pause():
             loss = validation_loss(
                 self.validation_module, self.validation, device=self.device, world=self.world
             )
             if loss is None:
                 return
             best = note_validation(self.state, loss)
-            if not self.world.leads:
-                return
             if best and self.job.keep == "best":
-                self.saver.best(self.state.step, self.model)
-            tokens = self.state.step * self.job.tokens_per_step
-            shown = loss if math.isfinite(loss) else None
-            append(self.curve, [
-                {"step": self.state.step, "tokens": tokens, "seconds": round(self._seconds(), 3),
-                 "validation_loss": shown}
-            ])  # fmt: skip
-            self.journal.metrics({"validation/loss": loss}, step=self.state.step)
+                weights = self.parallel.gathered(self.model.state_dict())
+                if weights is not None:
+                    self.saver.best(self.state.step, weights)
+            averaged = None
+            if self.optimizer.average is not None:
+                with self.optimizer.average.as_weights():
+                    averaged = validation_loss(
+                        self.validation_module, self.validation,
+                        device=self.device, world=self.world,
+                    )  # fmt: skip
+            if self.world.leads:
+                self.log.validation(loss, of_average=averaged)
 
-    def _sample(self, when: str) -> list[dict[str, Any]]:
-        if not self.world.leads:
+    def _sample(self, when: str | None) -> list[dict[str, Any]]:
+        """Write samples on the leading process; all must call it. `when` None: nothing is due."""
+        if not self.job.prompts:
             return []
-        with self._aside():
-            records = self.sampler.write(when, step=self.state.step, seconds=self._seconds())
+        with self.log.pause(), self.parallel.whole(self.model, self._another) as model:
+            return [] if model is None or when is None else self._write_samples(model, when)
+
+    def _write_samples(self, model: LanguageModel, when: str) -> list[dict[str, Any]]:
+        self.sampler.model = model
+        records = self.sampler.write(when, step=self.state.step, seconds=self.log.seconds)
         for record in records:
             self.progress.event("generated", record)
         if records and self.job.answer_prompts:
             self.journal.metrics(sample_metrics(records), step=self.state.step)
         return records
 
+    def _another(self) -> LanguageModel:
+        """A model of the same parts, weights yet to be loaded."""
+        model: LanguageModel = self.job.model.build_empty(
+            device=self.device, compute_dtype=self.job.dtype
+        )
+        if self.job.lora is not None:
+            add_lora(model, self.job.lora, seed=self.job.seed)
+        return model
+
     def _save(self) -> None:
-        with self._aside():
+        with self.log.pause():
             self._settle()
-            self.state.seconds = self._seconds()
-            self.save_cost = self.saver.checkpoint(self.state, self.model, self.optimizer)
+            self.state.seconds = self.log.seconds
+            weights = self.parallel.gathered(self.model.state_dict())
+            moments = self.parallel.gathered(self.optimizer.state_tensors())
+            if weights is not None and moments is not None:
+                self.save_cost = self.saver.checkpoint(self.state, weights, moments)
             self.last_save = time.monotonic()
 
     def _finish(self) -> dict[str, Any]:
         self._log()
         self.saver.wait()
         state, kept = self.state, self.state.step
-        if self.job.keep == "best" and state.best_step is not None and self.world.leads:
-            load_best(self.checkpoints, step=state.best_step, model=self.model)
-            kept = state.best_step
-        if not self.world.leads:
-            return {}
-        if self.job.lora is not None:
-            merge_lora(self.model)
-        records = self._sample(END)
-        save_model(self.model, self.job.path / "final")
+        if self.optimizer.average is not None and self.job.average is not None:
+            if self.job.average.keep == "average":
+                self.optimizer.average.exchange()
+        with self.parallel.whole(self.model, self._another) as model:
+            if model is None:
+                return {}
+            if self.job.keep == "best" and state.best_step is not None:
+                load_best(self.checkpoints, step=state.best_step, model=model)
+                kept = state.best_step
+            if self.job.lora is not None:
+                merge_lora(model)
+            records = self._write_samples(model, END)
+            save_model(model, self.job.path / "final")
         return final_facts(
             self.job,
             state,
             kept_step=kept,
-            seconds=self._seconds(),
-            tokens_per_second=self.timed_tokens / self.timed_seconds
-            if self.timed_seconds
-            else None,
+            seconds=self.log.seconds,
+            tokens_per_second=self.log.tokens_per_second,
             num_parameters=self.num_parameters,
-            micro_batch_rows=self.micro_rows,
+            micro_batch_rows=self.stepper.micro_rows,
             stopped_rate=stopped_rate(records),
             stalled_seconds=self.saver.stalled,
             world=self.world,
@@ -342,18 +298,6 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         patience = self.job.patience
         return patience is not None and self.state.validations_since_best >= patience
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """Time that is not counted against the speed of training."""
-        before = time.monotonic()
-        try:
-            yield
-        finally:
-            self.aside += time.monotonic() - before
 
 
 def train(

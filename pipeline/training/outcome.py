@@ -1,7 +1,7 @@
 """How a run ends: the facts of its manifest, or an error with a remedy."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -48,13 +48,14 @@ def final_facts(
         "final_train_loss": sum(recent) / len(recent) if recent else None,
         "final_validation_loss": last_validation["validation_loss"],
         "best_validation_loss": state.best_loss,
+        **_averaged(job, last_validation),
         "best_step": state.best_step,
         "turning_point": state.best_step if turned else None,
         "skipped_steps": state.skipped,
         "num_parameters": num_parameters,
         "micro_batch_rows": micro_batch_rows,
         "parameter_bytes": 4 * num_parameters,
-        "flops_per_token": job.model.flops_per_token(),
+        "flops_per_token": job.flops_per_token,
         "seconds": round(seconds, 2),
         "tokens_per_second": tokens_per_second and round(tokens_per_second, 1),
         "stopped_rate": stopped_rate,
@@ -65,6 +66,16 @@ def final_facts(
         "compile": job.compile,
         "world_size": world.size,
         "threads": torch.get_num_threads(),
+    }
+
+
+def _averaged(job: TrainingJob, last: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a run that kept an average: its last loss, and whether it is the final weights."""
+    if job.average is None:
+        return {}
+    return {
+        "average_validation_loss": last.get("average_validation_loss"),
+        "final_weights": job.average.keep,
     }
 
 

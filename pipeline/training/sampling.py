@@ -11,6 +11,7 @@ from typing import Any
 from model.generate import generate
 from model.language_model import LanguageModel
 from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.training.filling import fill_masks, filled
 from pipeline.training.job import TrainingJob
 from pipeline.training.records import append, read_records
 
@@ -50,6 +51,8 @@ class Sampler:
             return [record for record in read_records(self.path) if record["when"] == when]
         if not self.job.prompts:
             return []
+        if self.job.objective.attention == "bidirectional":
+            return self._fill(when, step=step, seconds=seconds)
         prompts = self._prompt_ids()
         room = self.job.context_length - max(map(len, prompts))
         max_tokens = min(self.job.sample_tokens, room)
@@ -61,6 +64,28 @@ class Sampler:
                 "text": self._text(ids), "stopped": len(ids) < max_tokens,
                 "tokens": len(ids), "repeated": repeated_share(ids),
             })  # fmt: skip
+        append(self.path, records)
+        self.written.add(when)
+        return records
+
+    def _fill(self, when: str, *, step: int, seconds: float) -> list[dict[str, Any]]:
+        """An encoder does not continue: it finds the masked tokens of each prompt."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            found = [fill_masks(self.model, self.tokenizer, p) for p in self.job.prompts]
+        finally:
+            self.model.train(was_training)
+        records = [
+            {
+                "when": when, "seconds": round(seconds, 2), "step": step, "prompt": prompt,
+                "text": filled(prompt, candidates), "stopped": True, "tokens": len(candidates),
+                "repeated": 0.0,
+                "candidates": [[[c.text, round(c.probability, 4)] for c in places]
+                               for places in candidates],
+            }
+            for prompt, candidates in zip(self.job.prompts, found, strict=True)
+        ]  # fmt: skip
         append(self.path, records)
         self.written.add(when)
         return records

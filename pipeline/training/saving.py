@@ -10,15 +10,14 @@ loop, at the next look. CheckFreq (Mohan et al. 2021) calls the two halves snaps
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.optim import Optimizer
 from pipeline.training.checkpoint import Snapshot, TrainingState, write_best, write_checkpoint
 
 _NICENESS = 10  # of the writing thread: on a CPU it gives way to the training threads
@@ -34,7 +33,9 @@ class Saver:
         self.stalled = 0.0
         """Seconds the loop stood still for saving."""
 
-    def checkpoint(self, state: TrainingState, model: nn.Module, optimizer: Optimizer) -> float:
+    def checkpoint(
+        self, state: TrainingState, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]
+    ) -> float:
         """Snapshot the run and begin to write `step-N`; the seconds this took from the loop.
 
         Raises what the save before it failed with: ArtifactError on a full disk.
@@ -43,21 +44,21 @@ class Saver:
         self.wait()
         snapshot = Snapshot(
             replace(state, recent_losses=list(state.recent_losses)),
-            _copied(model.state_dict()),
-            _copied(optimizer.state_tensors()),
+            _copied(weights),
+            _copied(moments),
         )
         self._begin(lambda: self._write(snapshot))
         return self._stopped(before)
 
-    def best(self, step: int, model: nn.Module) -> float:
+    def best(self, step: int, weights: Mapping[str, Tensor]) -> float:
         """Snapshot the weights and begin to write `best-N`, ahead of the checkpoint that needs it.
 
         Checkpoints are written in the order they were taken.
         """
         before = time.monotonic()
         self.wait()
-        weights = _copied(model.state_dict())
-        self._begin(lambda: write_best(self.checkpoints, step=step, weights=weights))
+        copy = _copied(weights)
+        self._begin(lambda: write_best(self.checkpoints, step=step, weights=copy))
         return self._stopped(before)
 
     def look(self) -> None:
@@ -88,7 +89,7 @@ class Saver:
         return spent
 
 
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors' values of now, in host memory.
 
     From a GPU through page-locked memory, all copies queued before the one wait for them.

@@ -11,12 +11,13 @@ from model.architectures import AnyModel, LanguageModel, model_config_from_dict
 from model.checkpoint_io import load_tensors, load_weights
 from model.errors import WeightsError
 from model.huggingface import import_weights
+from model.vocabulary import grow_vocabulary
 from pipeline.artifacts import Checkpoint, TrainedTokenizer, parents_of
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import inside, sha256_file
 from pipeline.store.fingerprint import digest, plain
 from pipeline.tokens.nasty import nasty_strings
-from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.tokens.tokenizer import Tokenizer, extends
 from pipeline.training.config import (
     AnyStart,
     FromCheckpoint,
@@ -37,6 +38,8 @@ class Start:
     weights_kind: Literal["ours", "huggingface"]
     identity: dict[str, Any]
     inputs: tuple[str, ...]
+    new_ids: int = 0
+    """Special tokens of the run's tokenizer that the weights have no rows for yet."""
 
 
 def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) -> Start:
@@ -48,10 +51,11 @@ def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) 
         model = _filled(config.model, vocab_size=vocab_size, context_length=config.context_length)
         return Start(model, None, "ours", {"kind": "scratch"}, ())
     found = _find(start, root)
-    if found.model.vocab_size < vocab_size:
+    if found.model.vocab_size < len(vocabulary.ranks):
         raise ConfigError(
             f"the weights of pretrain.start have a vocabulary of {found.model.vocab_size}, the "
-            f"tokenizer has {vocab_size}; train with the weights' own tokenizer"
+            f"tokenizer has {vocab_size}, and not only by special tokens; train with the weights' "
+            "own tokenizer"
         )
     _check_vocabulary(start, vocabulary, root)
     if config.context_length > found.model.context_length:
@@ -61,6 +65,10 @@ def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) 
         )
     if config.model is not None:
         _check_same(config.model, found.model)
+    new_ids = max(0, vocab_size - found.model.vocab_size)
+    if new_ids:
+        grown = replace(found.model, vocab_size=vocab_size)
+        found = replace(found, model=grown, new_ids=new_ids)
     return found
 
 
@@ -70,10 +78,13 @@ def _check_vocabulary(start: AnyStart, vocabulary: Tokenizer, root: Path) -> Non
         for parent in parents_of(_checkpoint(start, root)):
             if isinstance(parent, TrainedTokenizer):
                 theirs = parent.facts.get("sha256")
-                if theirs is not None and theirs != vocabulary.sha256:
+                if theirs in (None, vocabulary.sha256):
+                    continue
+                if not extends(vocabulary, Tokenizer.load(parent.path)):
                     raise ConfigError(
                         f"{start.ref} was trained with the tokenizer {theirs[:12]}, this run's is "
-                        f"{vocabulary.sha256[:12]}; train with its own tokenizer, or from scratch"
+                        f"{vocabulary.sha256[:12]} and does not merely add special tokens; train "
+                        "with its own tokenizer, or from scratch"
                     )
     if isinstance(start, HuggingFace):
         file = Path(start.path) / "tokenizer.json"
@@ -154,6 +165,7 @@ def starting_model(job: TrainingJob, device: torch.device) -> LanguageModel:
             tensors = _imported(directory).state_dict()
         else:
             tensors = load_tensors(directory / "model.safetensors")
+        tensors = grow_vocabulary(tensors, job.model.vocab_size)
         load_weights(model, tensors, where=str(directory))
     except WeightsError as error:
         raise ArtifactError(f"{error}; choose another starting point") from error

@@ -6,34 +6,42 @@ Nothing waits for the device here, but an optimiser that cannot skip on its own 
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.tensor import DTensor
 
 from model.batch import Batch
 from model.language_model import LanguageModel
-from model.loss import nll_sum
+from model.loss import HeadSettings, nll_sum
 from model.optim import Optimizer
-from pipeline.training.devices import World
+from model.placement import whole
 from pipeline.training.memory import free_cached, is_out_of_memory
+from pipeline.training.parallel import Copies
 
 
 class SummedLoss(nn.Module):
-    """The model and its loss as one module, so that DDP and compile see the whole forward pass."""
+    """The model and its loss as one module, so that DDP and compile see the whole forward pass.
 
-    def __init__(self, model: LanguageModel, *, embedding_noise: float = 0.0) -> None:
+    Noise and z-loss belong to training: after `eval()` it is the loss alone.
+    """
+
+    def __init__(
+        self, model: LanguageModel, *, embedding_noise: float = 0.0, z_loss: float = 0.0
+    ) -> None:
         super().__init__()
         self.model = model
         self.embedding_noise = embedding_noise
+        cap = model.config.logit_softcap
+        self.head = HeadSettings(softcap=cap, z_loss=z_loss)
+        self.plain_head = HeadSettings(softcap=cap)
 
     def forward(self, batch: Batch) -> Tensor:
         """Summed nats of the trained targets, a float64 scalar."""
         noise = None
-        if self.embedding_noise:
+        if self.embedding_noise and self.training:
             noise = neftune_noise(batch.segment_ids, self.model.config.width, self.embedding_noise)
         hidden = self.model.hidden(
             batch.inputs,
@@ -41,7 +49,15 @@ class SummedLoss(nn.Module):
             segment_ids=batch.segment_ids,
             embedding_noise=noise,
         )  # (B, T, D)
-        total, _ = nll_sum(hidden, self.model.head_weight, batch.targets, batch.loss_mask)
+        hidden, targets, mask = batch.at_predicted(hidden)  # (B, M, D) where few are predicted
+        total, _ = nll_sum(
+            self.model.features(hidden),
+            self.model.head_weight,
+            targets,
+            mask,
+            bias=self.model.head_bias,
+            settings=self.head if self.training else self.plain_head,
+        )
         return total
 
 
@@ -77,25 +93,22 @@ class Stepper:
 
     def __init__(
         self,
-        model: LanguageModel,
+        loss: SummedLoss,
         optimizer: Optimizer,
         *,
         micro_rows: int,
         grad_clip: float | None,
         device: torch.device,
-        world: World,
+        parallel: Copies,
         compile_model: bool = False,
-        embedding_noise: float = 0.0,
     ) -> None:
         self.optimizer = optimizer
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = [p for p in loss.parameters() if p.requires_grad]
         self.micro_rows, self.grad_clip = micro_rows, grad_clip
-        self.device, self.world = device, world
-        self.loss: nn.Module = SummedLoss(model, embedding_noise=embedding_noise)
+        self.device, self.parallel, self.world = device, parallel, parallel.world
         if compile_model:
-            self.loss.compile()
-        if world.size > 1:
-            self.loss = DistributedDataParallel(self.loss, broadcast_buffers=False)
+            loss.compile()
+        self.loss = parallel.wrap(loss)
 
     def step(self, batch: Batch, *, trained_tokens: float) -> StepResult:
         """One update from this process's rows of the global batch.
@@ -104,7 +117,7 @@ class Stepper:
         """
         loss = self._gradients_that_fit(batch, trained_tokens=trained_tokens)
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
+        norm = whole(torch.nn.utils.get_total_norm(grads))
         if self.grad_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
@@ -132,19 +145,14 @@ class Stepper:
         self.optimizer.zero_grad()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for micro, last in _micro_batches(batch, self.micro_rows):
-            with self._sync(last):
+            with self.parallel.sync(self.loss, last=last):
                 nats = self.loss(micro)
-                # DDP averages over processes; the true gradient is the sum over them.
+                # Gradients are averaged over processes; the true gradient is the sum over them.
                 (nats * (self.world.size / trained_tokens)).backward()
             total += nats.detach()
         if self.world.size > 1:
             torch.distributed.all_reduce(total)
         return total / trained_tokens
-
-    def _sync(self, last: bool) -> AbstractContextManager[object]:
-        if last or not isinstance(self.loss, DistributedDataParallel):
-            return nullcontext()
-        return self.loss.no_sync()
 
     def _apply(self, finite: Tensor) -> None:
         """Step where `finite`; fused kernels on a GPU read the flag there, without a host sync.
@@ -163,8 +171,11 @@ class Stepper:
 
 def _skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its kernels read `found_inf`: torch's fused Adam family."""
-    adam = isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW)
-    return adam and all(group.get("fused") for group in optimizer.param_groups)
+    if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+        return False
+    groups = optimizer.param_groups
+    spread = any(isinstance(p, DTensor) for group in groups for p in group["params"])
+    return not spread and all(group.get("fused") for group in groups)
 
 
 def _micro_batches(batch: Batch, micro_rows: int) -> Iterator[tuple[Batch, bool]]:

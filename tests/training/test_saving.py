@@ -24,6 +24,11 @@ def trained():
     return model, optimizer
 
 
+def weights_and_moments(trained):
+    model, optimizer = trained
+    return model.state_dict(), optimizer.state_tensors()
+
+
 @pytest.fixture
 def saver(tmp_path):
     made = Saver(tmp_path / "checkpoints", digest="d", kept=2)
@@ -60,7 +65,7 @@ def test_training_on_while_a_save_is_under_way_does_not_change_what_is_saved(
     moments = {name: value.clone() for name, value in optimizer.state_tensors().items()}
     go = held_back(monkeypatch)
     state = TrainingState(step=1, recent_losses=[1.0])
-    saver.checkpoint(state, model, optimizer)
+    saver.checkpoint(state, *weights_and_moments(trained))
     optimizer.step()
     state.recent_losses.append(2.0)
     go.set()
@@ -75,7 +80,7 @@ def test_training_on_while_a_save_is_under_way_does_not_change_what_is_saved(
 
 def test_the_loop_does_not_wait_for_the_disk(saver, trained, monkeypatch):
     go = held_back(monkeypatch)
-    saver.checkpoint(TrainingState(step=1), *trained)
+    saver.checkpoint(TrainingState(step=1), *weights_and_moments(trained))
     saver.look()
     assert not (saver.checkpoints / "step-00000001").exists()
     go.set()
@@ -85,9 +90,9 @@ def test_the_loop_does_not_wait_for_the_disk(saver, trained, monkeypatch):
 
 def test_next_save_waits_for_the_one_before_so_memory_holds_one_copy(saver, trained, monkeypatch):
     go = held_back(monkeypatch)
-    saver.checkpoint(TrainingState(step=1), *trained)
+    saver.checkpoint(TrainingState(step=1), *weights_and_moments(trained))
     threading.Timer(0.2, go.set).start()
-    saver.checkpoint(TrainingState(step=2), *trained)
+    saver.checkpoint(TrainingState(step=2), *weights_and_moments(trained))
     assert (saver.checkpoints / "step-00000001").is_dir()
     assert saver.stalled > 0.1
 
@@ -98,14 +103,14 @@ def test_failed_save_is_raised_in_the_loop(saver, trained, monkeypatch, way):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_tensors", full)
-    saver.checkpoint(TrainingState(step=1), *trained)
+    saver.checkpoint(TrainingState(step=1), *weights_and_moments(trained))
     deadline = time.monotonic() + 30
     while way == "look" and not saver.pending[0].done():
         assert time.monotonic() < deadline
     act = {
         "look": saver.look,
         "wait": saver.wait,
-        "next save": lambda: saver.checkpoint(TrainingState(step=2), *trained),
+        "next save": lambda: saver.checkpoint(TrainingState(step=2), *weights_and_moments(trained)),
     }[way]
     with pytest.raises(ArtifactError, match="disk is full"):
         act()
@@ -114,7 +119,6 @@ def test_failed_save_is_raised_in_the_loop(saver, trained, monkeypatch, way):
 def test_best_weights_are_on_disk_before_the_checkpoint_that_names_them(
     saver, trained, monkeypatch
 ):
-    model, optimizer = trained
     order: list[str] = []
     for name in ("write_best", "write_checkpoint"):
         write = getattr(saving, name)
@@ -124,8 +128,9 @@ def test_best_weights_are_on_disk_before_the_checkpoint_that_names_them(
             return write(*args, **kwargs)
 
         monkeypatch.setattr(saving, name, noting)
-    saver.best(1, model)
-    saver.checkpoint(TrainingState(step=1, best_step=1, best_loss=1.0), model, optimizer)
+    weights, moments = weights_and_moments(trained)
+    saver.best(1, weights)
+    saver.checkpoint(TrainingState(step=1, best_step=1, best_loss=1.0), weights, moments)
     saver.close()
     assert order == ["write_best", "write_checkpoint"]
     assert (saver.checkpoints / "best-00000001").is_dir()

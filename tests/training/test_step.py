@@ -13,7 +13,8 @@ from model.optim import AdamWConfig, MuonConfig, build_optimizer
 from pipeline.store.errors import ConfigError
 from pipeline.training.data import local_batch
 from pipeline.training.devices import World
-from pipeline.training.step import Stepper
+from pipeline.training.parallel import Copies
+from pipeline.training.step import Stepper, SummedLoss
 from tests.training.worlds import MODEL
 
 ROWS, TIME = 6, 16
@@ -40,12 +41,12 @@ def stepper(micro_rows: int, *, double: bool = False, optimizer=None) -> Stepper
         model.double()
         model.compute_dtype = torch.float64
     return Stepper(
-        model,
+        SummedLoss(model),
         build_optimizer(model, optimizer or AdamWConfig()),
         micro_rows=micro_rows,
         grad_clip=1.0,
         device=torch.device("cpu"),
-        world=World(),
+        parallel=Copies(World()),
     )
 
 

@@ -1,0 +1,68 @@
+"""What an encoder says: the likeliest tokens in the places of `<|mask|>` in a text.
+
+"the <|mask|> sat" -> bos the <m> sat eos -> probabilities at <m> -> cat 0.31, dog 0.12, ...
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from model.language_model import LanguageModel
+from pipeline.store.errors import ConfigError
+from pipeline.tokens.tokenizer import MASK, Tokenizer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One token for one masked place."""
+
+    token: int
+    text: str
+    probability: float
+
+
+def masked_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """`bos ... eos` of a text in which `<|mask|>` is the mask token, and nothing else is special.
+
+    ConfigError for a text without one.
+    """
+    pieces = text.split(MASK)
+    if len(pieces) < 2:
+        raise ConfigError(f"{text[:60]!r} masks nothing; write {MASK} where a token is to be found")
+    ids = [tokenizer.bos, *tokenizer.encode(pieces[0])]
+    for piece in pieces[1:]:
+        ids += [tokenizer.mask, *tokenizer.encode(piece)]
+    return [*ids, tokenizer.eos]
+
+
+@torch.inference_mode()
+def fill_masks(
+    model: LanguageModel, tokenizer: Tokenizer, text: str, *, count: int = 5
+) -> list[list[Candidate]]:
+    """The `count` likeliest tokens for each `<|mask|>` of `text`, best first.
+
+    Special tokens and ids beyond the tokenizer's are no candidates. ConfigError for a text without
+    a mask, ContextLengthError for one that is too long.
+    """
+    ids = masked_ids(tokenizer, text)
+    inputs = torch.tensor([ids], device=model.device)
+    places = torch.tensor([i for i, token in enumerate(ids) if token == tokenizer.mask])
+    logits = model.logits(model.hidden(inputs)[0, places.to(model.device)]).float()  # (M, V)
+    logits[:, tokenizer.vocab_size :] = float("-inf")
+    logits[:, sorted(tokenizer.specials.values())] = float("-inf")
+    best = logits.softmax(dim=-1).topk(min(count, len(tokenizer.ranks)))
+    return [
+        [
+            Candidate(token, tokenizer.decode([token]), probability)
+            for token, probability in zip(tokens, probabilities, strict=True)
+        ]
+        for tokens, probabilities in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def filled(text: str, candidates: Sequence[Sequence[Candidate]]) -> str:
+    """The text with the likeliest token in each masked place, in brackets."""
+    pieces = text.split(MASK)
+    found = [f"[{of_place[0].text}]" for of_place in candidates]
+    return "".join(piece + word for piece, word in zip(pieces, [*found, ""], strict=True))

@@ -35,13 +35,20 @@ PACKAGES: Mapping[str, Sequence[str]] = {
     ),
     # Apart from the above: it holds numpy and others back.
     "streaming": ("mosaicml-streaming==0.13.0", "tiktoken==0.14.0", "torch==2.13.0"),
+    # Trainers step by step in one process with ours: with our torch and transformers, and without
+    # litgpt's own pins, which would hold transformers back.
+    "train": (
+        "litgpt==0.5.13", "lightning==2.6.6", "pytorch-lightning==2.6.6",
+        "lightning-utilities==0.15.3", "torchmetrics==1.9.0", "jsonargparse==4.53.0",
+    ),
     # Beside our torch and transformers: both sides multiply with the same library.
     "lm-eval": ("lm-eval==0.4.13", f"numpy=={metadata.version('numpy')}"),
     # The parity mode: our own code with spaCy, whose numpy must be ours.
     "spacy": ("spacy==3.8.18", f"numpy=={metadata.version('numpy')}"),
 }  # fmt: skip
 """What is installed in each; the versions that the figures depend on are fixed."""
-BESIDE_OURS = frozenset({"lm-eval", "spacy"})
+BESIDE_OURS = frozenset({"lm-eval", "spacy", "train"})
+WITHOUT_DEPENDENCIES = frozenset({"train"})
 ADDED_ALONE: Mapping[str, Sequence[str]] = {"lm-eval": ("accelerate==1.15.0",)}
 """Installed without what they need, which is ours: accelerate would bring a torch of its own."""
 _MARK = "installed.txt"
@@ -64,7 +71,8 @@ def environment(folder: Path, name: str) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
     _do([sys.executable, "-m", "venv", str(directory)], name)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _do([*pip, *packages], name)
+    options = ["--no-deps"] if name in WITHOUT_DEPENDENCIES else []
+    _do([*pip, *options, *packages], name)
     if alone:
         _do([*pip, "--no-deps", *alone], name)
     if name in BESIDE_OURS:

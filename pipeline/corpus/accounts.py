@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.corpus.languages.codes import UNDETERMINED
-from pipeline.corpus.measured import KEPT, MeasuredPart
+from pipeline.corpus.measured import CUT, KEPT, MeasuredPart
 from pipeline.corpus.objections import Asked, all_objections
 
 Axis = Literal["source", "language"]
@@ -55,7 +55,7 @@ class Accounts:
     judged: Amount = field(default_factory=Amount)
     """Every document a filter saw: all that were read but the held-out ones."""
     fates: Fates = field(default_factory=lambda: defaultdict(Amount))
-    """By fate, KEPT included."""
+    """By fate, KEPT included, and CUT for text that left kept documents."""
     by: Mapping[Axis, dict[str, Fates]] = field(
         default_factory=lambda: {
             "source": defaultdict(lambda: defaultdict(Amount)),
@@ -73,12 +73,14 @@ class Accounts:
     def add(self, part: MeasuredPart, asked: Sequence[Asked]) -> None:
         """Count the documents of one part."""
         sizes = part.num_bytes
-        rows = zip(part.fates, sizes.tolist(), part.sources, part.languages, strict=True)
-        for fate, size, source, language in rows:
+        columns = (sizes.tolist(), part.cut_bytes.tolist(), part.sources, part.languages)
+        for fate, size, cut, source, language in zip(part.fates, *columns, strict=True):
             self.judged.add(1, size)
-            self.fates[fate].add(1, size)
-            self.by["source"][source][fate].add(1, size)
-            self.by["language"][language or UNDETERMINED][fate].add(1, size)
+            groups = (self.by["source"][source], self.by["language"][language or UNDETERMINED])
+            for fates in (self.fates, *groups):
+                fates[fate].add(1, size - cut)
+                if cut:
+                    fates[CUT].add(0, cut)
         masks = all_objections(asked, part)
         objecting = sum((mask.astype(np.int64) for mask in masks.values()), np.int64(0))
         first = np.array([reason or KEPT for reason in part.first_objections], object)

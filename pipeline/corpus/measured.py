@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.artifacts import CleanedCorpus
-from pipeline.corpus.cleaned import removed_name
+from pipeline.corpus.cleaned import cut_bytes_by_row, removed_name
 from pipeline.corpus.document import iter_batches, open_documents
 from pipeline.corpus.filters.base import Step
 from pipeline.corpus.rejects import DOCUMENTS, MEASURES, REJECTED
@@ -29,7 +29,10 @@ from pipeline.store.errors import ArtifactError
 
 KEPT = ""
 """The fate of a document that stayed."""
+CUT = "cut inside kept documents"
+"""The fate of text that left a document that stayed; of no document."""
 MENTIONS = "mentions."
+I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class MeasuredPart:
     """measures.parquet."""
     removed: pa.Table
     """removed-<index>.arrow."""
+    cuts: tuple[I64, I64]
+    """((R,) rows of documents.arrow that are cut, (R,) bytes each of them loses)."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -77,7 +82,7 @@ class MeasuredPart:
         return [[reason] if reason else [] for reason in self.first_objections]
 
     @cached_property
-    def num_bytes(self) -> npt.NDArray[np.int64]:
+    def num_bytes(self) -> I64:
         """(N,) UTF-8 bytes of each document's text after cleaning."""
         if "bytes" in self.table.column_names:
             return self.table.column("bytes").to_numpy().astype(np.int64)
@@ -86,6 +91,14 @@ class MeasuredPart:
         sizes[passed] = _text_bytes(self.path / DOCUMENTS)
         sizes[~passed] = _text_bytes(self.path / REJECTED)
         return sizes
+
+    @cached_property
+    def cut_bytes(self) -> I64:
+        """(N,) of `num_bytes`, those cut out of kept documents across parts."""
+        rows, lost = self.cuts
+        cut = np.zeros(len(self), np.int64)
+        cut[np.flatnonzero(self.passed)[rows]] = lost
+        return cut
 
     @cached_property
     def passed(self) -> npt.NDArray[np.bool_]:
@@ -170,7 +183,7 @@ def measured_part(corpus: CleanedCorpus, index: int, path: Path) -> MeasuredPart
         raise ArtifactError(
             f"{path / MEASURES} cannot be read ({error}); delete {path} and run clean again"
         ) from error
-    return MeasuredPart(index, path, table, removed)
+    return MeasuredPart(index, path, table, removed, cut_bytes_by_row(corpus.path, index))
 
 
 def stored_column(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -197,6 +210,6 @@ def known(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
     return np.asarray(there)
 
 
-def _text_bytes(path: Path) -> npt.NDArray[np.int64]:
+def _text_bytes(path: Path) -> I64:
     sizes = [batch.num_bytes for batch in iter_batches(path, ("text",))]
     return np.concatenate([np.zeros(0, np.int64), *sizes])

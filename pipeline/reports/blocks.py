@@ -99,6 +99,8 @@ class Drawing:
 
     description: str
     svg: Markup
+    narrow: Markup | None = None
+    """For the width of a phone, where the other would be too small to read."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Shares:
-    """A table whose cells are shares, the larger the darker; the first column names the rows."""
+    """A table whose cells are shares, the larger the darker; the first column names the rows.
+
+    A row of which only the first cell is not empty is a heading of those below it.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

@@ -147,12 +147,6 @@ class CorpusFacts:
         ]
         return sorted(rows, key=lambda row: (not row.flagged, -(row.ratio or 0)))
 
-    @property
-    def cut_bytes(self) -> int:
-        """Bytes cut out of kept documents: repeated lines, held-out text."""
-        kept = self.corpus.facts.get("bytes_kept", self.accounts.kept.bytes)
-        return int(self.accounts.kept.bytes - kept)
-
     @cached_property
     def quarantined(self) -> list[Quarantined]:
         """Bad records by reason, the most frequent first."""

@@ -61,16 +61,50 @@ def funnel_svg(steps: Sequence[FunnelStep]) -> Markup:
     return picture(_WIDTH, height, *parts, label=label)
 
 
+_PHONE, _PHONE_ROW = 400.0, 58.0
+
+
+def narrow_funnel_svg(steps: Sequence[FunnelStep]) -> Markup:
+    """The same for a phone: name and numbers above the bars."""
+    whole = steps[0]
+    left_documents, left_bytes = whole.documents, whole.bytes or 0
+    parts: list[Markup] = []
+    for number, step in enumerate(steps):
+        top = _PHONE_ROW * number
+        kind = "strong big" if step.kind != "loss" else "ink big"
+        sign = "\N{MINUS SIGN}" if step.kind == "loss" else ""
+        documents = f"{sign if step.documents else ''}{count(step.documents)}"
+        told = f"{documents} · {percent(_share(step.documents, whole.documents))}"
+        parts.append(words(0, top + 16, _shortened(step.label, 32), kind))
+        parts.append(words(_PHONE, top + 16, told, kind, "end"))
+        wide = (0.0, _PHONE - 70)
+        parts += _bar(
+            top + 23, 11, left_documents, step.documents, whole.documents, step.kind, wide
+        )
+        if step.bytes is not None:
+            parts += _bar(top + 37, 6, left_bytes, step.bytes, whole.bytes or 0, step.kind, wide)
+            told = f"{sign if step.bytes else ''}{size(step.bytes)}"
+            parts.append(words(_PHONE, top + 42, told, "", "end"))
+        parts.append(line(0, top + _PHONE_ROW - 6, _PHONE, top + _PHONE_ROW - 6, "line"))
+        if step.kind == "loss":
+            left_documents -= step.documents
+            left_bytes -= step.bytes or 0
+    return picture(_PHONE, _PHONE_ROW * len(steps), *parts, label="The same, for narrow pages")
+
+
 def _bar(
-    top: float, height: float, left: float, amount: float, whole: float, kind: str
-) -> list[Markup]:
-    scale = _BARS / whole if whole else 0.0
+    top: float, height: float, left: float, amount: float, whole: float, kind: str,
+    place: tuple[float, float] = (_LABELS, _BARS),
+) -> list[Markup]:  # fmt: skip
+    """`place` is where bars begin and how long the longest is."""
+    start, longest = place
+    scale = longest / whole if whole else 0.0
     if kind != "loss":
-        return [box(_LABELS, top, amount * scale, height, "good" if kind == "kept" else "kept")]
+        return [box(start, top, amount * scale, height, "good" if kind == "kept" else "kept")]
     stays = (left - amount) * scale
     return [
-        box(_LABELS, top, stays, height, "kept soft"),
-        box(_LABELS + stays, top, max(amount * scale, 1.0 if amount else 0.0), height, "gone"),
+        box(start, top, stays, height, "kept soft"),
+        box(start + stays, top, max(amount * scale, 1.0 if amount else 0.0), height, "gone"),
     ]
 
 
@@ -100,6 +134,7 @@ def _shortened(text: str, length: int = _LABEL_CHARS) -> str:
 
 _SMALL_WIDTH, _SMALL_HEIGHT = 264.0, 148.0
 _TOP, _BOTTOM = 46.0, 128.0
+_MOST_COUNTS = 8  # more numbers than that would not fit under their bars
 _CUT = 1.25  # a bar more than this many times the next one is cut off and labelled
 
 
@@ -116,19 +151,16 @@ def histogram_svg(
     second = float(totals[-2]) if len(totals) > 1 and totals[-2] else float(totals[-1])
     highest = min(float(totals[-1]), second * _CUT) or 1.0
     shown = [t for t in thresholds if axis.holds(t.value)]
-    label, _, name = histogram.column.partition(".")
-    parts = [
-        words(0, 12, _shortened(name, 24), "strong big"),
-        words(_SMALL_WIDTH, 12, _shortened(label, 20), "", "end"),
-    ]
+    name = histogram.column.partition(".")[2]
+    parts = [words(0, 12, _shortened(name, 34), "strong big")]
     parts += [_beyond(axis, threshold) for threshold in shown]
     parts.append(line(0, _BOTTOM, _SMALL_WIDTH, _BOTTOM, "line"))
     for i in range(len(kept)):
         if kept[i] + gone[i]:
             parts += _stack(axis, i, int(kept[i]), int(gone[i]), highest, histogram)
     for threshold in shown:
-        x = axis.place(threshold.value)
-        parts.append(line(x, _TOP - 12, x, _BOTTOM, "limit"))
+        x = axis.place_of(threshold)
+        parts.append(line(x, _TOP - 4, x, _BOTTOM, "limit"))
     parts += axis.ticks()
     note = ", ".join(dict.fromkeys(t.bound for t in thresholds)) or "no threshold"
     if beyond is not None:
@@ -160,6 +192,17 @@ class _Axis:
         span = self.high - self.low or 1.0
         return _SMALL_WIDTH * min(1.0, max(0.0, (self._scaled(value) - self.low) / span))
 
+    @property
+    def counts(self) -> bool:
+        """Whether every bar stands for one whole number, and they are few."""
+        few = len(self.edges) <= _MOST_COUNTS + 1 and not self.is_log
+        return few and bool((np.diff(self.edges) == 1).all())
+
+    def place_of(self, threshold: Threshold) -> float:
+        """Where what it keeps ends; a bar of whole numbers is wholly on one side of it."""
+        beyond = 1.0 if self.counts and threshold.keeps == "below" else 0.0
+        return self.place(threshold.value + beyond)
+
     def holds(self, value: float) -> bool:
         """Whether the value is in the picture."""
         return bool(self.edges[0] <= value <= self.edges[-1])
@@ -167,9 +210,14 @@ class _Axis:
     def ticks(self) -> list[Markup]:
         """The ends, and the middle or the powers of ten."""
         low, high = float(self.edges[0]), float(self.edges[-1])
+        if self.counts:  # each number under the middle of its bar
+            numbers = [float(edge) for edge in self.edges[:-1]]
+            return [
+                words(self.place(v + 0.5), _BOTTOM + 14, _tick(v), "", "middle") for v in numbers
+            ]
         if self.is_log:
             inner = [10.0**power for power in range(-6, 13) if low < 10.0**power < high]
-            inner = [v for v in inner if 24 < self.place(v) < _SMALL_WIDTH - 30][::2]
+            inner = [v for v in inner if 40 < self.place(v) < _SMALL_WIDTH - 60][::2]
         else:
             whole = bool((self.edges == np.floor(self.edges)).all())
             inner = [float((low + high) // 2 if whole else (low + high) / 2)]
@@ -182,7 +230,7 @@ def _tick(value: float) -> str:
 
 
 def _beyond(axis: _Axis, threshold: Threshold) -> Markup:
-    x, top = axis.place(threshold.value), _TOP - 12
+    x, top = axis.place_of(threshold), _TOP - 4
     left, right = (0.0, x) if threshold.keeps == "above" else (x, _SMALL_WIDTH)
     return box(left, top, right - left, _BOTTOM - top, "wash")
 
@@ -202,10 +250,10 @@ def _stack(
     if gone:
         parts.append(box(left, _BOTTOM - tall - over, width, over, "gone"))
     if cut < 1:
+        # Its share stands in the corner, where neither a limit nor another bar crosses it.
+        parts.append(words((left + right) / 2, _TOP - 7, "▲", "ink", "middle"))
         share = f"▲ {percent(whole / max(histogram.documents, 1), 0)}"
-        near_right = left > _SMALL_WIDTH * 0.8
-        x = right if near_right else left
-        parts.append(words(x, _TOP - 3, share, "ink", "end" if near_right else "start"))
+        parts.append(words(_SMALL_WIDTH, 12, share, "ink", "end"))
     span = f"{in_short(float(histogram.edges[i]))} to {in_short(float(histogram.edges[i + 1]))}"
     told = f"{span}: {count(kept)} kept, {count(gone)} gone"
     parts.append(hint(left, _TOP, max(width, 2.0), _BOTTOM - _TOP, told))
@@ -222,3 +270,15 @@ def legend_svg() -> Markup:
         words(530, 14, "▲ the bar is cut off at its top", "ink"),
     ]  # fmt: skip
     return picture(_WIDTH, 20, *parts, label="Legend of the histograms")
+
+
+def narrow_legend_svg() -> Markup:
+    """The same in two lines."""
+    parts = [
+        box(0, 4, 12, 12, "kept"), words(18, 14, "documents kept", "ink"),
+        box(170, 4, 12, 12, "gone"), words(188, 14, "documents gone, for whatever reason", "ink"),
+        box(0, 26, 12, 12, "wash"), line(0, 24, 0, 40, "limit"),
+        words(18, 36, "beyond the threshold", "ink"),
+        words(170, 36, "▲ the bar is cut off at its top", "ink"),
+    ]  # fmt: skip
+    return picture(_PHONE, 42, *parts, label="Legend of the histograms")

@@ -18,6 +18,7 @@ from pipeline.reports.corpus_examples import (
     samples_section,
 )
 from pipeline.reports.corpus_facts import CorpusFacts
+from pipeline.reports.corpus_rules import measures_section, rules_section
 from pipeline.reports.corpus_sections import (
     bias_section,
     changes_section,
@@ -25,9 +26,7 @@ from pipeline.reports.corpus_sections import (
     funnel_steps,
     groups_section,
     headline,
-    measures_section,
     mixing_section,
-    rules_section,
 )
 from pipeline.reports.html import render_html
 from pipeline.store.files import write_text

@@ -7,21 +7,24 @@ from pipeline.corpus.accounts import Amount, Axis, Fates, share_kept, total
 from pipeline.corpus.bias import BiasRow
 from pipeline.corpus.filters.judging import labels_of
 from pipeline.corpus.languages.codes import UNDETERMINED
-from pipeline.corpus.measured import KEPT
+from pipeline.corpus.measured import CUT, KEPT
 from pipeline.reports.blocks import (
     Block,
     Drawing,
     Figure,
     Figures,
     Fold,
-    Grid,
     Section,
     Shares,
     Table,
     Text,
 )
 from pipeline.reports.corpus_facts import CorpusFacts
-from pipeline.reports.corpus_figures import FunnelStep, funnel_svg, histogram_svg, legend_svg
+from pipeline.reports.corpus_figures import (
+    FunnelStep,
+    funnel_svg,
+    narrow_funnel_svg,
+)
 from pipeline.reports.numbers import count, percent, size
 
 _MAX_LINES = 14  # reasons in the picture; more are drawn by step, and all stand in the table
@@ -36,9 +39,9 @@ def headline(facts: CorpusFacts) -> Section:
     known, accounts = facts.corpus.facts, facts.accounts
     read = int(known.get("documents_read", accounts.judged.documents))
     read_bytes = int(known.get("bytes_read", accounts.judged.bytes))
-    kept, kept_bytes = accounts.kept, accounts.kept.bytes - facts.cut_bytes
+    kept = accounts.kept
     worst = max(
-        ((fate, amount) for fate, amount in accounts.fates.items() if fate != KEPT),
+        ((fate, amount) for fate, amount in accounts.fates.items() if fate not in (KEPT, CUT)),
         key=lambda item: item[1].documents,
         default=None,
     )
@@ -49,16 +52,51 @@ def headline(facts: CorpusFacts) -> Section:
     figures = [
         Figure("documents kept", percent(kept.documents / max(read, 1)),
                f"{count(kept.documents)} of {count(read)}"),
-        Figure("text kept", percent(kept_bytes / max(read_bytes, 1)),
-               f"{size(kept_bytes)} of {size(read_bytes)}"),
+        Figure("text kept", percent(kept.bytes / max(read_bytes, 1)),
+               f"{size(kept.bytes)} of {size(read_bytes)}"),
         Figure("duplicates removed", count(copies), f"{len(facts.clusters)} largest groups below"
                if facts.clusters else "of kept or held-out documents"),
         Figure("unreadable records", count(known.get("quarantined", 0)), "quarantined and counted"),
     ]  # fmt: skip
     if worst is not None:
         share = worst[1].documents / max(read, 1)
-        figures.insert(2, Figure("most frequent reason", percent(share), worst[0]))
-    return Section("headline", "", (Figures(tuple(figures)),))
+        figures.insert(2, Figure("most frequent reason", percent(share), _breakable(worst[0])))
+    return Section("headline", "", (Text(_in_short(facts)), Figures(tuple(figures))))
+
+
+def _in_short(facts: CorpusFacts) -> str:
+    """What happened, as one would tell it."""
+    accounts = facts.accounts
+    steps = funnel_steps(facts, by_rule=False)
+    read, kept = steps[0], steps[-1]
+    sources = len(facts.corpus.facts.get("by_source", accounts.by["source"]))
+    told = (
+        f"{count(read.documents)} documents ({size(read.bytes)}) were read from {sources} "
+        f"source{'s' if sources != 1 else ''}; {count(kept.documents)} of them "
+        f"({size(kept.bytes)}) are kept."
+    )
+    held_out = read.documents - accounts.judged.documents
+    if held_out:
+        told += f" {count(held_out)} are held out for evaluation, before any rule."
+    losses = sorted((s for s in steps[1:-1] if s.label in _causes(facts)), key=_documents)[::-1]
+    if losses:
+        named = [f"{step.label} ({count(step.documents)})" for step in losses[:3]]
+        told += f" Most others left through {_listed(named)}."
+    return told
+
+
+def _causes(facts: CorpusFacts) -> set[str]:
+    """The steps, and the reasons across parts, by which documents left."""
+    return {fate.partition(".")[0] for fate in ordered_fates(facts)}
+
+
+def _documents(step: FunnelStep) -> int:
+    return step.documents
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def funnel_steps(facts: CorpusFacts, *, by_rule: bool) -> list[FunnelStep]:
@@ -80,15 +118,14 @@ def funnel_steps(facts: CorpusFacts, *, by_rule: bool) -> list[FunnelStep]:
             name, before.documents + amount.documents, (before.bytes or 0) + amount.bytes
         )
     steps += losses.values()
-    if facts.cut_bytes:
-        steps.append(FunnelStep("cut inside kept documents", 0, facts.cut_bytes))
-    kept_bytes = accounts.kept.bytes - facts.cut_bytes
-    steps.append(FunnelStep("kept", accounts.kept.documents, kept_bytes, "kept"))
+    if CUT in accounts.fates:
+        steps.append(FunnelStep(CUT, 0, accounts.fates[CUT].bytes))
+    steps.append(FunnelStep("kept", accounts.kept.documents, accounts.kept.bytes, "kept"))
     return steps
 
 
 def ordered_fates(facts: CorpusFacts) -> list[str]:
-    """All ways to leave: by the order of the steps, the most frequent rule of each first."""
+    """All ways for a document to leave: by step, the most frequent rule of each first."""
     labels = labels_of(facts.steps)
     order = {label: number for number, label in reversed(list(enumerate(labels)))}
     fates = facts.accounts.fates
@@ -98,7 +135,7 @@ def ordered_fates(facts: CorpusFacts) -> list[str]:
         across = len(labels) + 1 if "." not in fate else order.get(label, len(labels))
         return (-1 if fate == "empty" else across, -fates[fate].documents, fate)
 
-    return sorted((fate for fate in fates if fate != KEPT), key=place)
+    return sorted((fate for fate in fates if fate not in (KEPT, CUT)), key=place)
 
 
 def funnel_section(facts: CorpusFacts) -> Section:
@@ -113,7 +150,10 @@ def funnel_section(facts: CorpusFacts) -> Section:
         )
         for step in steps
     )  # fmt: skip
-    blocks: list[Block] = [Drawing("The funnel of documents and text", funnel_svg(drawn))]
+    drawing = Drawing(
+        "The funnel of documents and text", funnel_svg(drawn), narrow_funnel_svg(drawn)
+    )
+    blocks: list[Block] = [drawing]
     if len(drawn) < len(steps):
         table = Table(
             ("step", "documents", "share", "text", "share of text"), rows,
@@ -186,89 +226,6 @@ def _group(
         *(percent(share) if share else "" for share in lost),
     )  # fmt: skip
     return cells, (None, None, None, by_documents, by_bytes, *lost)
-
-
-def rules_section(facts: CorpusFacts) -> Section | None:
-    """What each rule objects to, first, at all and alone."""
-    rules = facts.accounts.rules
-    if not rules:
-        return None
-    judged = facts.accounts.judged
-    labels = labels_of(facts.steps)
-    place = {label: number for number, label in reversed(list(enumerate(labels)))}
-    order = sorted(
-        rules,
-        key=lambda name: (place.get(name.partition(".")[0], -1), -rules[name].any.documents, name),
-    )
-    bounds = _bounds(facts)
-    rows, shares = [], []
-    for name in order:
-        rule = rules[name]
-        cells = [name, bounds.get(name, "")]
-        values: list[float | None] = [None, None]
-        for amount in (rule.any, rule.first, rule.alone):
-            cells.append(count(amount.documents))
-            values.append(_of(amount.documents, judged.documents))
-        cells.append(size(rule.alone.bytes))
-        values.append(_of(rule.alone.bytes, judged.bytes))
-        rows.append(tuple(cells))
-        shares.append(tuple(values))
-    told = Text(
-        "Every rule judges every document, also after another has objected. What only one rule "
-        "objects to would come back without it; a rule with nothing of its own could go."
-    )
-    columns = ("rule", "keeps", "objects to", "first to", "alone to", "text, alone")
-    table = Shares(columns, tuple(rows), tuple(shares), frozenset({1}))
-    return Section("rules", "What each rule does", (told, table))
-
-
-def _bounds(facts: CorpusFacts) -> dict[str, str]:
-    """By rule, `words ≥ 20`; where it depends on language or script `words ≥ 20 or ≥ 50`."""
-    found: dict[str, dict[str, dict[str, None]]] = {}
-    for thresholds in facts.thresholds.values():
-        for threshold in thresholds:
-            measures = found.setdefault(threshold.reason, {})
-            measures.setdefault(threshold.measure, {})[threshold.bound] = None
-    return {
-        reason: "; ".join(f"{name} {' or '.join(bounds)}" for name, bounds in measures.items())
-        for reason, measures in found.items()
-    }
-
-
-def measures_section(facts: CorpusFacts) -> Section | None:
-    """One small histogram per measure, its thresholds drawn in."""
-    drawings, constant = [], []
-    labels = labels_of(facts.steps)
-    place = {label: number for number, label in reversed(list(enumerate(labels)))}
-    ordered = sorted(
-        facts.histograms, key=lambda h: place.get(h.column.partition(".")[0], len(labels))
-    )
-    for histogram in ordered:
-        if histogram.documents == 0:
-            continue
-        if histogram.is_constant:
-            constant.append(histogram.column)
-            continue
-        thresholds = facts.thresholds.get(histogram.column, [])
-        reasons = {threshold.reason for threshold in thresholds}
-        beyond = sum(_objected(facts, reason) for reason in reasons) if thresholds else None
-        svg = histogram_svg(histogram, thresholds, beyond=beyond)
-        drawings.append(Drawing(histogram.column, svg))
-    if not drawings:
-        return None
-    blocks: list[Block] = [Drawing("Legend", legend_svg()), Grid(tuple(drawings))]
-    if constant:
-        blocks.append(Text(f"The same for every document: {', '.join(constant)}."))
-    return Section("measures", "What was measured", tuple(blocks))
-
-
-def _objected(facts: CorpusFacts, reason: str) -> int:
-    """Documents a rule objects to; of what left across parts, those that left for this reason."""
-    rule = facts.accounts.rules.get(reason)
-    if rule is not None:
-        return rule.any.documents
-    left = facts.accounts.fates.get(reason)
-    return left.documents if left is not None else 0
 
 
 def changes_section(facts: CorpusFacts) -> Section | None:

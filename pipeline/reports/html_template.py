@@ -73,7 +73,7 @@ pre.code { background: var(--panel); border: 1px solid var(--line); border-radiu
 .right-answer .who { color: var(--good); font-weight: 650; }
 .wrong-answer .who { color: var(--bad); }
 svg { display: block; width: 100%; height: auto; font-family: inherit; }
-.drawing { margin: 1.2rem 0; }
+.drawing { margin: 1.2rem 0; } .drawing.narrow { display: none; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(16.5rem, 1fr)); gap: 1px;
   border: 1px solid var(--line); border-radius: 10px; overflow: hidden; margin: 1.2rem 0; }
 .grid figure { margin: 0; padding: .8rem .9rem .6rem; box-shadow: 0 0 0 1px var(--line); }
@@ -86,7 +86,11 @@ svg .wash { fill: var(--bad-wash); } svg .soft { opacity: .42; }
 svg .limit { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .hit { fill: transparent; } svg .hit:hover { fill: var(--ink); opacity: .08; }
 table.shares th.right { white-space: normal; min-width: 4.2rem; }
-table.shares td { padding-left: .45rem; } table.shares td:first-child { padding-left: 0; }
+table.shares :is(th, td) { padding-left: .45rem; }
+table.shares :is(th, td):first-child { padding-left: 0; }
+table.shares th:first-child, table.shares td:first-child { position: sticky; left: 0; z-index: 1;
+  background: var(--paper); }
+tr.group th { padding-top: 1.1rem; color: var(--ink); }
 td.share { background: color-mix(in srgb, var(--second) calc(var(--share) * 75%), transparent); }
 td.share.best { background: color-mix(in srgb, var(--good) calc(var(--share) * 38%), transparent); }
 details { border: 1px solid var(--line); border-radius: 8px; margin: .35rem 0; overflow: hidden; }
@@ -106,7 +110,9 @@ details > .inside { padding: .1rem 1rem .6rem; }
 .excerpt pre { max-height: 15rem; overflow: auto; font: .86rem/1.5 inherit; font-family: inherit; }
 .marked mark { background: color-mix(in srgb, var(--good) 22%, transparent); color: inherit; }
 .marked .special { color: var(--quiet); font-size: .8em; }
-@media (max-width: 34rem) { .row { grid-template-columns: 1fr; gap: .2rem; } }
+@media (max-width: 34rem) { .row { grid-template-columns: 1fr; gap: .2rem; }
+  main { padding: 2rem 1rem 3rem; } h1 { font-size: 1.6rem; } section { margin-top: 2.4rem; } }
+@media (max-width: 42rem) { .drawing.wide { display: none; } .drawing.narrow { display: block; } }
 @media print { nav { display: none; } section { break-inside: avoid-page; } }
 """
 
@@ -209,7 +215,8 @@ MACROS = """
 {% endfor %}
 </div>
 {% elif kind == "Drawing" %}
-<div class="drawing">{{ block.svg }}</div>
+<div class="drawing{{ ' wide' if block.narrow }}">{{ block.svg }}</div>
+{% if block.narrow %}<div class="drawing narrow">{{ block.narrow }}</div>{% endif %}
 {% elif kind == "Grid" %}
 <div class="grid">
 {% for drawing in block.drawings %}<figure>{{ drawing.svg }}</figure>
@@ -224,6 +231,9 @@ MACROS = """
 <tbody>
 {% for row in block.rows %}
 {% set shares = block.shares[loop.index0] %}
+{% if not row[1:]|select|list %}
+<tr class="group"><th colspan="{{ row|length }}">{{ row[0]|visible }}</th></tr>
+{% else %}
 <tr>{% for cell in row %}
 {% set share = shares[loop.index0] %}
 {% if loop.first or loop.index0 in block.left %}<td>{{ cell|visible }}</td>
@@ -231,6 +241,7 @@ MACROS = """
 {% else %}<td class="right share{{ ' best' if block.columns[loop.index0].startswith('kept') }}"
  style="--share: {{ '%.3f'|format(share) }}">{{ cell|visible }}</td>{% endif %}
 {% endfor %}</tr>
+{% endif %}
 {% endfor %}
 </tbody></table></div>
 {% elif kind == "Excerpt" %}

@@ -6,6 +6,7 @@ What is asked of each measure is found by asking the filter (thresholds.py), aro
 this one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.artifacts import CleanedCorpus, EvalSet, parents_of
@@ -261,8 +261,7 @@ def render_journey(journey: Journey, trained: Sequence[str] = ()) -> RenderableT
     parts: list[RenderableType] = [
         head, Text(visible("  " + " · ".join(str(part) for part in known if part)), style="dim"),
     ]  # fmt: skip
-    if journey.passages:
-        parts.append(_passages_table(journey.passages))
+    parts += _passages_text(journey.passages, journey.language)
     for told in journey.duplicates:
         parts.append(_plain(f"  because it stayed, {told} left"))
     parts += [_plain(f"  cut out: {cut}") for cut in journey.cuts]
@@ -277,34 +276,33 @@ def render_journey(journey: Journey, trained: Sequence[str] = ()) -> RenderableT
     return Group(*parts)
 
 
-def _passages_table(passages: Sequence[Passage]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("  step", "measure", "value", "keeps", ""):
-        table.add_column(name, justify="right" if name == "value" else "left")
-    for passage in passages:
-        name = f"  {passage.label}"
-        if not passage.applies:
-            table.add_row(_plain(name), "does not apply to its language", "", "", "", style="dim")
-            continue
-        for number, measure in enumerate(passage.measures):
-            last = number == len(passage.measures) - 1
-            style = "red" if not measure.holds else ""
-            mark = "✗" if not measure.holds else "✓" if measure.bounds else ""
-            if last and passage.objection:
-                mark = f"{mark} → {passage.objection}".strip()
-            table.add_row(
-                _plain(name if number == 0 else ""), _plain(measure.name),
-                _plain(_value(measure.value)), measure.bounds, _plain(mark), style=style,
-            )  # fmt: skip
-        if not passage.measures:
-            table.add_row(_plain(name), "", "", "", _plain(passage.objection or "✓"))
-    return table
+def _passages_text(passages: Sequence[Passage], language: str | None) -> list[Text]:
+    """A line per measure below its step; lines, so that a narrow terminal cuts no name off."""
+    rows = [row for passage in passages for row in passage.measures]
+    names = max((len(row.name) for row in rows), default=0)
+    values = max((len(_value(row.value)) for row in rows), default=0)
+    lines = []
+    for passage in (one for one in passages if one.applies):
+        title = Text(visible(f"  {passage.label}"), style="bold")
+        if passage.objection:
+            title.append(visible(f" → {passage.objection}"), style="bold red")
+        lines.append(title)
+        for row in passage.measures:
+            mark = "✗" if not row.holds else "✓" if row.bounds else ""
+            told = f"    {row.name:<{names}}  {_value(row.value):>{values}}  {row.bounds} {mark}"
+            lines.append(Text(visible(told.rstrip()), style="" if row.holds else "red"))
+    passed_by = [one.label for one in passages if not one.applies]
+    if passed_by:
+        lines.append(Text(f"  not for {language or UNDETERMINED}: {', '.join(passed_by)}", "dim"))
+    return lines
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
         return str(value)
-    return in_short(float(value))
+    return "\N{EN DASH}" if math.isnan(value) else in_short(float(value))
 
 
 def _plain(text: str) -> Text:

@@ -14,6 +14,7 @@ from pipeline.reports.corpus_report import (
     corpus_table,
     write_corpus_report,
 )
+from pipeline.reports.corpus_rules import rules_section
 from pipeline.reports.markdown import render_markdown
 from pipeline.store.errors import ArtifactError
 from tests.reports.corpus_world import make_dirty_corpus
@@ -63,6 +64,27 @@ def test_every_section_has_something_to_say(corpus):
     assert anchors[:3] == ["headline", "funnel", "by-source"]
     for anchor in ("measures", "duplicates", "samples", "changes", "quarantine", "provenance"):
         assert anchor in anchors
+
+
+def test_the_page_begins_with_what_happened(corpus, page):
+    read, kept = corpus.facts["documents_read"], corpus.facts["documents_kept"]
+    told = page.text[: page.text.index("documents kept")]
+    assert f"{read} documents (" in told and "from 2 sources" in told and f"{kept} of them" in told
+
+
+def test_rules_stand_below_their_step(corpus, html):
+    table = rules_section(CorpusFacts(corpus)).blocks[-1]
+    heads = [row[0] for row in table.rows if not any(row[1:])]
+    assert {"length", "repetition"} <= set(heads) and len(heads) == len(set(heads))
+    assert ("too_few_words", "words ≥\u00a030") in [row[:2] for row in table.rows]
+    assert html.count('<tr class="group">') == len(heads)
+
+
+def test_a_narrow_page_has_a_funnel_of_its_own(html, corpus):
+    funnel = html[html.index('id="funnel"') : html.index('id="by-source"')]
+    wide, narrow = funnel.split('<div class="drawing narrow">')
+    assert wide.count("near_duplicate") and narrow.count("near_duplicate")
+    assert 'viewBox="0 0 400 ' in narrow
 
 
 def test_the_table_adds_up_to_what_was_kept_in_documents_and_in_bytes(corpus):

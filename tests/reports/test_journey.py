@@ -1,10 +1,13 @@
 """The journey of a document: every fate is told with its figures."""
 
+import io
 import json
 
 import pytest
 from rich.console import Console
 
+from pipeline.corpus.accounts import total
+from pipeline.corpus.measured import KEPT
 from pipeline.reports.corpus_facts import CorpusFacts
 from pipeline.reports.corpus_report import corpus_sections, corpus_table
 from pipeline.reports.journey import find_journey, render_journey
@@ -25,8 +28,8 @@ def journey_of(corpus, name):
     return found
 
 
-def shown(journey, trained=()):
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+def shown(journey, trained=(), *, width=160):
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(render_journey(journey, trained))
     return console.export_text()
 
@@ -45,7 +48,14 @@ def test_a_dropped_document_shows_the_value_beyond_its_limit(corpus):
     failing = {f"{p.label}.{m.name}" for p in journey.passages for m in p.measures if not m.holds}
     assert {"length.words", "repetition.duplicate_lines"} <= failing
     text = shown(journey, ["pretrain@0123"])
-    assert "✗ → length.too_few_words" in text and "trained on" not in text
+    assert "length → length.too_few_words" in text and "≥ 30 and ≤ 1,000,000 ✗" in text
+    assert "trained on" not in text
+
+
+def test_a_narrow_terminal_cuts_no_name_off(corpus):
+    text = shown(journey_of(corpus, "short and repetitive"), width=80)
+    assert "duplicate_paragraph_chars" in text and "repetition → repetition.duplicate_lines" in text
+    assert "…\n" not in text.rstrip().rpartition("\n")[0] and " nan" not in text
 
 
 def test_a_copy_names_whom_it_equals_and_the_survivor_names_who_left(corpus):
@@ -112,3 +122,6 @@ def test_what_was_cut_out_of_a_document_is_told(tmp_path):
     assert lost["documents"] == 0 and lost["bytes"] <= -5 * len(shared)
     assert sum(row["bytes"] for row in table[:-1]) == table[-1]["bytes"]
     assert table[-1]["bytes"] == corpus.facts["bytes_kept"]
+    fates = CorpusFacts(corpus).accounts.by["source"]["web"]
+    assert fates[KEPT].bytes == corpus.facts["by_source"]["web"]["bytes_kept"]
+    assert total(fates).bytes == fates[KEPT].bytes - lost["bytes"]

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from model.architectures import AnyModel, ComputeDtype, GPT2Config, Initialization, Qwen3Config
 from model.batch import Batch
-from model.loss import nll_sum
 from model.optim import AdamWConfig, AnyOptimizer, MuonConfig, Optimizer, build_optimizer
 from pipeline.training.devices import World
-from pipeline.training.step import Stepper
+from pipeline.training.parallel import Copies
+from pipeline.training.step import Stepper, SummedLoss
 
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.1, 1.0  # nanoGPT's train.py and ours alike
 ROPE_BASE = 10_000
@@ -72,9 +72,10 @@ def ours(
     compute: ComputeDtype = "bfloat16" if dtype == "bfloat16" else "float32"
     built = model.build(seed=seed, device=device, compute_dtype=compute)
     updates: Optimizer = build_optimizer(built, optimizer)
+    loss = SummedLoss(built)
     stepper = Stepper(
-        built, updates, micro_rows=1 << 30, grad_clip=grad_clip, device=torch.device(device),
-        world=World(), compile_model=compile_model,
+        loss, updates, micro_rows=1 << 30, grad_clip=grad_clip, device=torch.device(device),
+        parallel=Copies(World()), compile_model=compile_model,
     )  # fmt: skip
 
     def step(inputs: Tensor, targets: Tensor) -> float:
@@ -83,9 +84,10 @@ def ours(
 
     @torch.no_grad()
     def nats(inputs: Tensor, targets: Tensor) -> float:
-        mask = torch.ones(targets.shape, device=targets.device)
-        total, count = nll_sum(built.hidden(inputs), built.head_weight, targets, mask)
-        return float(total / count)
+        loss.eval()
+        total = float(loss(whole_rows(inputs, targets))) / targets.numel()
+        loss.train()
+        return total
 
     return Arm(step, nats, updates.set_factor, built.num_parameters())
 

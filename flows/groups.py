@@ -136,6 +136,27 @@ def store_verify(root: RootOption = Path("runs")) -> None:
     verify_store(root)
 
 
+@store_app.command("gc")
+def store_gc(
+    root: RootOption = Path("runs"),
+    uri: Annotated[
+        str | None,
+        typer.Option(help="An MLflow tracking server; default: the store under the root."),
+    ] = None,
+    keep_days: Annotated[
+        float, typer.Option(min=0.0, help="Runs begun in these days keep all they used.")
+    ] = 14.0,
+    keep_runs: Annotated[
+        int, typer.Option(min=0, help="The newest runs keep all they used, however old.")
+    ] = 5,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only show.")] = False,
+) -> None:
+    """Remove what no registered model, frozen set or recent run needs; shows it first."""
+    from flows.commands.garbage import collect_garbage
+
+    collect_garbage(root, uri=uri, keep_days=keep_days, keep_runs=keep_runs, yes=yes)
+
+
 @store_app.command("shards")
 def store_shards(
     shards: Annotated[str, typer.Argument(help="tokenize@fp or a directory")],

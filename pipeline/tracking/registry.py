@@ -209,6 +209,18 @@ class Registry:
             self._client.delete_registered_model_tag(name, RESTORING_TAG)
         return restored
 
+    def exports(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Fingerprints of the exports behind versions and pending registrations; the aliased."""
+        found = [_version(version) for version in self._client.search_model_versions()]
+        pending = {str(facts["export"]) for facts in self._ledger.state().pending}
+        all_of_them = {version.fingerprint for version in found} | pending
+        aliased: set[str] = set()
+        for model in self._client.search_registered_models():
+            for alias in model.aliases or {}:
+                version = self.at(str(model.name), str(alias))
+                aliased |= {version.fingerprint} if version is not None else set()
+        return frozenset(all_of_them - {""}), frozenset(aliased - {""})
+
     def _is_whole(self, name: str) -> bool:
         """Whether the store knows the model, and not only from a restore that was killed."""
         try:
@@ -288,6 +300,19 @@ def model_directory(
             return registry.download(version), label
     except UNAVAILABLE as error:
         raise ArtifactError(f"{reference} cannot be looked up: {error}") from error
+
+
+def needed_exports(root: Path, *, uri: str | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Fingerprints of the exports the registry needs, and of those an alias points to.
+
+    ArtifactError when MLflow cannot be reached: what it needs is then not known.
+    """
+    tracking = TrackingConfig() if uri is None else TrackingConfig(uri=uri)
+    try:
+        with opened(root, tracking) as registry:
+            return registry.exports()
+    except UNAVAILABLE as error:
+        raise ArtifactError(f"the registry cannot be asked what it needs: {error}") from error
 
 
 def promote(

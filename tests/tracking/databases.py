@@ -1,5 +1,6 @@
 """A migrated MLflow database, made once per test process and copied: creating one takes seconds."""
 
+import atexit
 import functools
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from pipeline.tracking.store import open_client
 def migrated_database() -> Path:
     """An empty, migrated mlflow.db."""
     root = Path(tempfile.mkdtemp(prefix="gristmill-migrated-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     open_client(default_uri(root), root)
     return root / "mlflow.db"
 

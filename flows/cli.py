@@ -150,6 +150,27 @@ def dev(
     run_development(root, prefect_port=prefect_port, mlflow_port=mlflow_port)
 
 
+@app.command()
+def deploy(root: RootOption = Path("runs")) -> None:
+    """Make work pools, automations and deployments on the Prefect server of PREFECT_API_URL."""
+    from flows.deploying import deploy as deploy_all  # heavy: prefect
+
+    deploy_all(root)
+
+
+@app.command()
+def doctor(
+    root: RootOption = Path("runs"),
+    uri: Annotated[
+        str | None, typer.Option(help="An MLflow tracking server that should answer too.")
+    ] = None,
+) -> None:
+    """Look at versions, disk, stores, GPU, clock, ports and servers; say what to fix."""
+    from flows.commands.doctor import report_health  # heavy: torch
+
+    report_health(root, uri=uri)
+
+
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 

@@ -5,10 +5,12 @@ from typing import Any
 from prefect import flow
 
 from flows import show
+from flows.beginning import begin
+from flows.continue_training import grow
 from flows.executing import execute
-from flows.logs import quiet_user_errors
-from flows.run import Run, current_call
-from flows.settings import Preset, Settings, resolve
+from flows.nights import Nights
+from flows.run import Run
+from flows.settings import CorpusSettings, Preset, resolve
 from flows.stages import clean_corpus, freeze_eval_set, tokenize_corpus, train_tokenizer
 from pipeline.artifacts import TokenShards
 
@@ -22,10 +24,20 @@ def graph(run: Run) -> TokenShards:
     return tokenize_corpus(run, c.tokenize, corpus, tokenizer)
 
 
+def only_new(run: Run) -> None:
+    """What arrived since the last time joins the chain that the nights train on."""
+    grown = grow(run, Nights(run.root, run.config.registry.name))
+    run.display.line(
+        f"  {grown.new_files} new files, {grown.new_documents} documents of them stay; the chain "
+        f"has {len(grown.links)} corpora",
+        style="bold",
+    )
+
+
 @flow(name="corpus", persist_result=False, on_failure=[show.failed], on_crashed=[show.failed])
 def corpus(
     preset: Preset = "pydocs",
-    settings: Settings = Settings(),  # noqa: B008 - frozen, and Prefect builds its form from it
+    settings: CorpusSettings = CorpusSettings(),  # noqa: B008 - frozen, and Prefect builds its form from it
     config: dict[str, Any] | None = None,
 ) -> None:
     """Clean and tokenize; what a later training run reuses.
@@ -35,9 +47,9 @@ def corpus(
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts; replaces both.
     """
-    quiet_user_errors()
-    call = current_call(show.LoggedDisplay)
+    call = begin(show.LoggedDisplay)
+    resolved = resolve(preset, settings, config)
     execute(
-        resolve(preset, settings, config), graph, name="corpus", display=call.display,
-        orchestrated=True,
+        resolved, only_new if settings.only_new else graph, name="corpus", display=call.display,
+        orchestrated=True, foretold=not settings.only_new,
     )  # fmt: skip

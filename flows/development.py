@@ -21,7 +21,7 @@ from pipeline.store.provenance import CHECKOUT
 from pipeline.tracking.config import default_artifacts, default_uri
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
-POOL = "local"
+POOLS = ("cpu", "gpu")  # as flows/deploying.py makes them, which loads Prefect
 # Its job runners serve features nobody uses here, and take ten seconds to end.
 MLFLOW_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 STOP_SECONDS = 25  # longer than the guardian's own grace
@@ -59,16 +59,20 @@ def run_development(root: Path, *, prefect_port: int, mlflow_port: int) -> None:
                 MLFLOW_UI_VARIABLE: addresses[1],
                 "PREFECT_LOGGING_LEVEL": "INFO",  # nobody watches the worker's terminal
             }
-            _prefect(surroundings, "work-pool", "create", POOL, "--type", "process", "--overwrite")
-            _prefect(surroundings, "--no-prompt", "deploy", "--all")
-            worker = _guarded(
-                [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", POOL],
-                surroundings, root / "prefect" / "worker.log",
-            )  # fmt: skip
-            stack.callback(_stop, worker)
-            children = {"Prefect server": server.process, "MLflow UI": mlflow, "worker": worker}
+            _deploy(surroundings, root)
+            children = {"Prefect server": server.process, "MLflow UI": mlflow}
+            for pool in POOLS:
+                worker = _guarded(
+                    [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", pool],
+                    surroundings, root / "prefect" / f"worker-{pool}.log",
+                )  # fmt: skip
+                stack.callback(_stop, worker)
+                children[f"worker of the pool {pool}"] = worker
             _wait_for_mlflow(addresses[1], children)
-            display.line(f"Prefect  {addresses[0]}    deployments ready, worker on pool {POOL!r}")
+            pools = " and ".join(POOLS)
+            display.line(
+                f"Prefect  {addresses[0]}    deployments ready, workers on the pools {pools}"
+            )
             display.line(f"MLflow   {addresses[1]}")
             display.line("Ctrl-C stops everything, running flows too.", style="dim")
             while True:
@@ -134,15 +138,15 @@ def _guarded(command: list[str], environment: dict[str, str], log: Path) -> subp
     return start_child(guard, environment=environment, log=log, cwd=CHECKOUT)
 
 
-def _prefect(environment: dict[str, str], *arguments: str) -> None:
-    """One `prefect` command in the checkout; MillError with its output if it fails."""
+def _deploy(environment: dict[str, str], root: Path) -> None:
+    """`mill deploy` on the new server, in a process of its own; MillError if it fails."""
     result = subprocess.run(
-        [sys.executable, "-P", "-m", "prefect", *arguments],
+        [sys.executable, "-P", "-m", "flows.deploying", str(root)],
         env={**os.environ, **environment, "PYTHONSAFEPATH": "1"}, cwd=CHECKOUT,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if result.returncode != 0:
-        raise MillError(f"prefect {' '.join(arguments)} failed:\n{result.stdout}{result.stderr}")
+        raise MillError(f"the deployments failed:\n{result.stdout}{result.stderr}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -22,30 +22,36 @@ def execute(
     display: Display,
     orchestrated: bool,
     only: str | None = None,
+    may_build: frozenset[str] | None = None,
+    foretold: bool = True,
     finish: Callable[[Run, Made], Any] = lambda run, made: None,
 ) -> Made | None:
     """Run `graph`; `finish` gets what it made. None if `only` ended it before its last line.
 
-    Raises MillError for everything that is the user's to solve.
+    `may_build` names the stages that may build (all others only reuse); `foretold=False` is for
+    graphs that decide on the way what to do, which no plan can walk. Raises MillError for
+    everything that is the user's to solve.
     """
     root = prepare_root(Path(config.root))
     display.line(f"root {root}", style="dim")
-    prediction = predict(config, root=root, graph=graph)
-    prediction.refuse_if_impossible()
+    prediction = predict(config, root=root, graph=graph) if foretold else None
+    if prediction is not None:
+        prediction.refuse_if_impossible()
     made: Made | None = None
     with open_run(
         config, root=root, display=display, name=name, only=only, orchestrated=orchestrated,
         tags=show.run_tags() if orchestrated else {},
-        observers=(show.PrefectProgress,) if orchestrated else (),
+        observers=(show.PrefectProgress,) if orchestrated else (), may_build=may_build,
     ) as run:  # fmt: skip
         run.predictions = [
             {"stage": row.stage, "title": row.title, "seconds": row.seconds}
-            for row in prediction.rows
+            for row in (prediction.rows if prediction is not None else ())
             if row.action == "build"
         ]
         try:
             made = graph(run)
         finally:
-            prediction.record(run.records, root / "journal" / run.run_id / "plan.json")
+            if prediction is not None:
+                prediction.record(run.records, root / "journal" / run.run_id / "plan.json")
         finish(run, made)
     return made

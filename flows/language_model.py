@@ -11,9 +11,10 @@ from typing import Any
 from prefect import flow
 
 from flows import show
+from flows.beginning import begin
+from flows.encoder import run_encoder
 from flows.executing import execute
-from flows.logs import quiet_user_errors
-from flows.run import Call, Run, current_call
+from flows.run import Call, Run
 from flows.settings import Preset, Settings, resolve
 from flows.stages import (
     clean_corpus,
@@ -67,13 +68,14 @@ class LanguageModel:
 def graph(run: Run) -> LanguageModel:
     """The stages in order; Prefect is in it only if the run is orchestrated."""
     c = run.config
+    c_examples, c_finetune = c.tuning
     eval_set = freeze_eval_set(run, c.eval_set, c.clean.sources)
     corpus = clean_corpus(run, c.clean, eval_set)
     tokenizer = train_tokenizer(run, c.tokenizer, corpus)
     shards = tokenize_corpus(run, c.tokenize, corpus, tokenizer)
-    examples = prepare_examples(run, c.examples, eval_set, corpus)
+    examples = prepare_examples(run, c_examples, eval_set, corpus)
     base = pretrain(run, c.pretrain, shards, tokenizer)
-    tuned = finetune(run, c.finetune, base, examples, tokenizer, shards)
+    tuned = finetune(run, c_finetune, base, examples, tokenizer, shards)
     baselines = measure_baselines(run, c.baselines, corpus, tokenizer, shards, eval_set, base)
     base_report = evaluate(run, c.evaluate, base, tokenizer, eval_set, examples, label="base")
     tuned_report = evaluate(run, c.evaluate, tuned, tokenizer, eval_set, examples, label="tuned")
@@ -117,16 +119,20 @@ def language_model(
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts and the command line; replaces both.
     """
-    quiet_user_errors()
-    run_language_model(
-        resolve(preset, settings, config), current_call(show.LoggedDisplay), orchestrated=True
-    )
+    call = begin(show.LoggedDisplay)
+    run_language_model(resolve(preset, settings, config), call, orchestrated=True)
 
 
 def run_language_model(
     config: RunConfig, call: Call, *, orchestrated: bool
 ) -> LanguageModel | None:
-    """The graph and its report, with Prefect around the stages or without."""
+    """The graph and its report, with Prefect around the stages or without.
+
+    None too for a run that trains an encoder, whose graph is shorter.
+    """
+    if config.trains_encoder:
+        run_encoder(config, call, orchestrated=orchestrated)
+        return None
     return execute(
         config, graph, name="language-model", display=call.display, only=call.only,
         orchestrated=orchestrated, finish=report,

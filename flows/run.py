@@ -27,6 +27,7 @@ from pipeline.store.manifest import Manifest
 from pipeline.store.provenance import code_state
 from pipeline.store.runtime import Progress, Runtime, Silent
 from pipeline.tracking.run import Status, Tracking, start_tracking
+from pipeline.training.stopping import Preempted
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,16 @@ class Run:
     orchestrated: bool = False
     planning: bool = False
     only: str | None = None
+    buildable: frozenset[str] | None = None
+    """Stages that may build; None: all."""
     records: list[StageRecord] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     observers: tuple[Callable[[str], Progress], ...] = ()
     """Makers of more Progress objects, told about every stage (Prefect's)."""
     predictions: list[dict[str, Any]] = field(default_factory=list)
     """What the plan foretold: `stage, title, seconds`."""
+    evaluated: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Rows of the evaluation tables shown so far, by `base` or `tuned`."""
     _reached: bool = False
 
     def before(self, stage: str) -> None:
@@ -110,6 +115,7 @@ class Run:
     def stage(self, name: str, title: str) -> Iterator[Runtime]:
         """The Runtime of one stage, with its journal, its progress and its child run."""
         may_build = not self.planning and self.only in (None, name)
+        may_build = may_build and (self.buildable is None or name in self.buildable)
         observers = tuple(make(title) for make in self.observers)
         progress = StageDisplay(self.display, title, others=observers)
         if self.planning:
@@ -213,6 +219,7 @@ def open_run(
     config: RunConfig, *, root: Path, display: Display, name: str, orchestrated: bool = False,
     planning: bool = False, only: str | None = None, tags: dict[str, str] | None = None,
     observers: tuple[Callable[[str], Progress], ...] = (),
+    may_build: frozenset[str] | None = None,
 ) -> Iterator[Run]:  # fmt: skip
     """Open the stores, give the run an id, and close everything on every way out."""
     device = "cpu" if planning else resolve_device(config.runtime.device)
@@ -227,6 +234,7 @@ def open_run(
     run = Run(
         config, root, run_id, display, tracking, device,
         orchestrated=orchestrated, planning=planning, only=only, observers=observers,
+        buildable=may_build,
     )  # fmt: skip
     status: Status = "FAILED"
     try:
@@ -234,7 +242,10 @@ def open_run(
         status = "FINISHED"
     except OnlyReached:
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
+    except Exception as error:
+        status = "KILLED" if isinstance(error, Preempted) else "FAILED"
+        raise
+    except BaseException:  # Ctrl-C, SIGTERM, and Prefect's own signal for a cancelled run
         status = "KILLED"
         raise
     finally:

@@ -17,9 +17,13 @@ from pipeline.store.settings_file import read_settings
 
 
 def run_config(
-    path: Path, overrides: Sequence[str], *, only: str | None, orchestrated: bool
-) -> None:
-    """Run the graph of a settings file; raises MillError, or SystemExit with 143 after SIGTERM."""
+    path: Path, overrides: Sequence[str], *, only: str | None, orchestrated: bool,
+    night: bool = False,
+) -> None:  # fmt: skip
+    """Run the graph of a settings file; raises MillError, or SystemExit with 143 after SIGTERM.
+
+    With `night` the champion is trained further on what arrived, instead.
+    """
     settings = read_settings(path, overrides)
     root = prepare_root(Path(str(settings.get("root", "runs"))))
     prepare_environment(root)
@@ -33,6 +37,7 @@ def run_config(
         from httpx import HTTPError
         from prefect.exceptions import PrefectException
 
+        from flows.continue_training import continue_training, run_night
         from flows.language_model import language_model, run_language_model
         from flows.logs import quiet_user_errors, tell_prefect_the_rest
         from flows.outage import is_outage, own_reason
@@ -44,10 +49,11 @@ def run_config(
         if only is not None and only not in NAMES:
             raise ConfigError(f"--only={only} is no stage; stages are {', '.join(NAMES)}")
         config = validate(settings, where=str(path))
+        run_it = run_night if night else run_language_model
         quiet_user_errors()
         if not orchestrated:
             with sigterm_as_exit():
-                run_language_model(config, Call(display, only), orchestrated=False)
+                run_it(config, Call(display, only), orchestrated=False)
             return
         if server is not None:
             server.wait_until_healthy(
@@ -57,7 +63,7 @@ def run_config(
         stack.enter_context(sigterm_as_exit())
         try:
             with called_with(Call(display, only)):
-                language_model(config=plain(config))
+                (continue_training if night else language_model)(config=plain(config))
         except (HTTPError, PrefectException, RuntimeError) as error:
             reason = own_reason(error)
             if reason is not None:
@@ -69,4 +75,4 @@ def run_config(
                 "finished stages are reused",
                 style="yellow",
             )
-            run_language_model(config, Call(display, only), orchestrated=False)
+            run_it(config, Call(display, only), orchestrated=False)

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,12 +23,14 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
 from prefect.exceptions import MissingContextError, PrefectException
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger, get_run_logger
 from prefect.runtime import deployment, flow_run
 
 from flows.display import Display
+from flows.nights import NightEnd
 from flows.run import Run
 from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport
 from pipeline.reports.corpus_report import corpus_table, report_path
@@ -44,6 +46,8 @@ HEADLINE = (
     "bits_per_byte", "open_book_exact_match", "response_loss", "best_validation_loss",
     "final_train_loss", "seconds",
 )  # fmt: skip
+MODEL_RESOURCE = "gristmill.model"
+SHOWN_NIGHTS = 100
 API_ERRORS = (httpx.HTTPError, PrefectException, RuntimeError, OSError)
 
 
@@ -114,31 +118,95 @@ def loss_curve(run: Run, checkpoint: Checkpoint) -> None:
 def evaluation(run: Run, report: EvalReport) -> None:
     """Bits per byte, perplexity and exact match, as a table."""
     rows = evaluation_rows(report)
-    stages = {ref.partition("@")[0] for ref in report.manifest.inputs}
-    scored = "tuned" if "finetune" in stages else "base"
+    run.evaluated[_scored(report)] = rows
     guarded(
         run,
         lambda: create_table_artifact(
-            key=artifact_key_of("evaluation", scored),
+            key=artifact_key_of("evaluation", _scored(report)),
             table=rows,
             description=report.ref,
         ),
     )
 
 
+def _scored(report: EvalReport) -> str:
+    stages = {ref.partition("@")[0] for ref in report.manifest.inputs}
+    return "tuned" if "finetune" in stages else "base"
+
+
 def registration(run: Run, version: Registration) -> None:
-    """The gate's verdict and where the model is."""
+    """The gate's verdict, what it was based on, and where the model is; also told as an event."""
     standing = ", ".join(version.aliases) or "no alias"
     number = "not registered yet" if version.version is None else f"version {version.version}"
     verdict = "Promoted" if version.promoted else "Not promoted"
     text = (
         f"### {version.name}, {number}\n\n**{verdict}** ({standing}): {version.reason}\n\n"
-        f"```python\n{version.one_liner}\n```"
+        f"```python\n{version.one_liner}\n```\n\n"
+        + _markdown_table(run.evaluated.get("base" if version.name.endswith("-base") else "tuned"))
     )
     key = artifact_key_of("registry", version.name)
     guarded(
         run, lambda: create_markdown_artifact(key=key, markdown=text, description=version.reason)
     )
+    guarded(run, lambda: emit_registered(version))
+
+
+def emit_registered(version: Registration) -> None:
+    """The event `model.registered`, by which other deployments can be started."""
+    resource = {
+        "prefect.resource.id": f"{MODEL_RESOURCE}.{version.name}",
+        "prefect.resource.name": version.name,
+        "gristmill.promoted": "yes" if version.promoted else "no",
+    }
+    payload = {"version": version.version, "reason": version.reason, "uri": version.uri}
+    emit_event("model.registered", resource=resource, payload=payload)
+
+
+def _markdown_table(rows: list[dict[str, Any]] | None) -> str:
+    if not rows:
+        return ""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(str(row.get(name, "")) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def nights(run: Run, ends: Sequence[NightEnd]) -> None:
+    """The story of the nights, newest first, as one table with a stable key."""
+    if not run.orchestrated:
+        return
+    rows = [night_row(end) for end in reversed(ends[-SHOWN_NIGHTS:])]
+    key = artifact_key_of("nights", run.config.registry.name)
+    about = str(ends[-1].facts.get("verdict", "")) if ends else ""
+    guarded(run, lambda: create_table_artifact(key=key, table=rows, description=about))
+
+
+def removals(rows: Sequence[tuple[str, str, int, bool]]) -> None:
+    """What housekeeping found: kind, path, bytes, whether it is gone."""
+    table = [
+        {"kind": kind, "path": path, "MB": round(size / 1e6, 3), "removed": "yes" if gone else "no"}
+        for kind, path, size, gone in rows
+    ]
+    about = f"{len(rows)} things"
+    guarded(
+        None,
+        lambda: create_table_artifact(key="housekeeping", table=table, description=about),
+    )
+
+
+def night_row(end: NightEnd) -> dict[str, Any]:
+    """One night as people read it."""
+    facts, bits = end.facts, end.facts.get("bits_per_byte")
+    share = facts.get("replayed_share")
+    return {
+        "ended (UTC)": f"{end.ended:%Y-%m-%d %H:%M}",
+        "new files": facts.get("new_files", 0),
+        "new documents": facts.get("new_documents", 0),
+        "trained tokens": f"{facts['tokens']:,}" if "tokens" in facts else "",
+        "old text": f"{share:.0%}" if isinstance(share, float) else "",
+        "bits per byte": f"{bits:.4f}" if isinstance(bits, float) else "",
+        "verdict": facts.get("verdict", ""),
+    }
 
 
 def headline(facts: RunFacts) -> dict[str, float]:

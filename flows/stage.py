@@ -30,6 +30,11 @@ def worth_retrying(_task: Task[Any, Any], _task_run: TaskRun, state: State[Any])
     return passing and not isinstance(error, MillError)
 
 
+def _flat(inputs: tuple[Any, ...]) -> list[Any]:
+    """The inputs, and what tuples among them hold."""
+    return [one for value in inputs for one in (value if isinstance(value, tuple) else (value,))]
+
+
 class Stage(Generic[Noun]):
     """One row of the graph."""
 
@@ -59,12 +64,12 @@ class Stage(Generic[Noun]):
         """Run the stage, through Prefect if the run is orchestrated."""
         title = f"{self.name}-{label}" if label else self.name
         run.before(self.name)
-        if any(isinstance(value, Planned) for value in inputs):
+        if any(isinstance(value, Planned) for value in _flat(inputs)):
             return run.plan_only(self.name, title)  # type: ignore[return-value]
         if run.orchestrated:
             # quote: Prefect shall hand these over as they are, not walk through them; wait_for is
             # what draws the arrows between the boxes of its pages.
-            upstream = [value for value in inputs if isinstance(value, Artifact)]
+            upstream = [value for value in _flat(inputs) if isinstance(value, Artifact)]
             return self.task(quote(run), quote(config), quote(inputs), title, wait_for=upstream)
         return self._execute(run, config, inputs, title)
 

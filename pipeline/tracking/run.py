@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Attachment = Path | bytes
+STOPPED = 143  # exit code of an error that means "stopped after saving"
 
 
 class Tracking:
@@ -87,8 +88,9 @@ class Tracking:
         try:
             yield journal
             status = "FINISHED"
-        except Exception:
-            status = "FAILED"
+        except Exception as error:
+            # A training loop that was asked to stop saved its state: that is no failure.
+            status = "KILLED" if getattr(error, "exit_code", 0) == STOPPED else "FAILED"
             raise
         finally:
             self._active.remove(name)

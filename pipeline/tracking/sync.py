@@ -91,6 +91,19 @@ def _restored(root: Path, uri: str) -> tuple[str, ...]:
         raise ArtifactError(f"the registry at {uri} cannot be reached: {error}") from error
 
 
+def is_sent(directory: Path) -> bool:
+    """Whether some store has every record of this run, as far as the run itself knows."""
+    sizes = {path.stem: path.stat().st_size for path in directory.glob("*.jsonl")}
+    for cursor in directory.glob("cursor-*.json"):
+        try:
+            offsets = read_json(cursor)
+        except ArtifactError:
+            continue
+        if sizes and all(offsets.get(name, {}).get("offset") == n for name, n in sizes.items()):
+            return True
+    return False
+
+
 def close_abandoned(directory: Path) -> None:
     """Give runs of a dead process the status KILLED, ended at their last record."""
     for path in sorted(directory.glob("*.jsonl")):

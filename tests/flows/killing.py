@@ -15,14 +15,24 @@ _context.set_forkserver_preload(["tests.flows.killing_imports"])
 
 def run_in_child(settings: dict, *, kill_in: str | None = None, at_call: int = 0) -> int:
     """The exit code of a run (-9 when it killed itself)."""
-    process = _context.Process(target=_run, args=(settings, kill_in, at_call))
+    return _exit_code(settings, kill_in, at_call, night=False)
+
+
+def night_in_child(settings: dict, *, kill_in: str | None = None, at_call: int = 0) -> int:
+    """The same for one night of continued training."""
+    return _exit_code(settings, kill_in, at_call, night=True)
+
+
+def _exit_code(settings: dict, kill_in: str | None, at_call: int, *, night: bool) -> int:
+    process = _context.Process(target=_run, args=(settings, kill_in, at_call, night))
     process.start()
     process.join()
     assert process.exitcode is not None
     return process.exitcode
 
 
-def _run(settings: dict, kill_in: str | None, at_call: int) -> None:
+def _run(settings: dict, kill_in: str | None, at_call: int, night: bool) -> None:
+    from flows.continue_training import run_night
     from flows.display import Display
     from flows.language_model import run_language_model
     from flows.run import Call, Run
@@ -51,7 +61,8 @@ def _run(settings: dict, kill_in: str | None, at_call: int) -> None:
         os.replace = counted(os.replace)
         os.fsync = counted(os.fsync)
     config = validate(settings, where="test")
-    run_language_model(config, Call(Display(quiet=True)), orchestrated=False)
+    run = run_night if night else run_language_model
+    run(config, Call(Display(quiet=True)), orchestrated=False)
 
 
 def identities(root: Path) -> dict[str, str]:

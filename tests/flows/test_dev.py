@@ -109,7 +109,10 @@ def test_dev_serves_both_pages_on_loopback_and_leaves_nothing_behind(tmp_path):
         deployed = httpx.post(
             f"{dev.prefect}/api/deployments/filter", json={}, trust_env=False
         ).json()
-        assert {row["name"] for row in deployed} == {"language-model", "corpus", "evaluation"}
+        assert {row["name"] for row in deployed} == {
+            "language-model", "continue-training", "fine-tune", "evaluate-and-gate",
+            "corpus-refresh", "watch-corpus", "housekeeping",
+        }  # fmt: skip
         assert httpx.get(dev.mlflow, trust_env=False).status_code == 200
         assert httpx.get(dev.prefect, trust_env=False, follow_redirects=True).status_code == 200
         assert listening_addresses(dev.family()) <= {"127.0.0.1", "::1"}
@@ -122,7 +125,7 @@ def test_dev_serves_both_pages_on_loopback_and_leaves_nothing_behind(tmp_path):
 def test_kill_of_dev_also_ends_a_flow_run_of_its_worker(tmp_path):
     dev = start_dev(tmp_path / "root", tmp_path)
     deployed = httpx.post(f"{dev.prefect}/api/deployments/filter", json={}, trust_env=False).json()
-    identifier = next(row["id"] for row in deployed if row["name"] == "corpus")
+    identifier = next(row["id"] for row in deployed if row["name"] == "corpus-refresh")
     httpx.post(
         f"{dev.prefect}/api/deployments/{identifier}/create_flow_run",
         json={"parameters": {"preset": "tiny"}}, trust_env=False,

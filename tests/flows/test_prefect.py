@@ -69,17 +69,13 @@ def api(server) -> Api:
 
 
 @pytest.fixture(scope="module")
-def deployments(server, api) -> dict[str, dict]:
-    """What `prefect deploy --all` makes of the checkout."""
-    for arguments in (
-        ("work-pool", "create", "local", "--type", "process"),
-        ("--no-prompt", "deploy", "--all"),
-    ):
-        subprocess.run(
-            [sys.executable, "-P", "-m", "prefect", *arguments], cwd=CHECKOUT, check=True,
-            env=environment(PREFECT_API_URL=server.api_url, PREFECT_HOME=str(server.home)),
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+def deployments(server, api, tmp_path_factory) -> dict[str, dict]:
+    """What `mill deploy` makes of the checkout: pools, automations, deployments."""
+    root = tmp_path_factory.mktemp("deployed")
+    mill(
+        "deploy", "--root", str(root), PREFECT_API_URL=server.api_url,
+        PREFECT_HOME=str(server.home),
+    )  # fmt: skip
     return {row["name"]: row for row in api.post("/deployments/filter", {})}
 
 
@@ -89,15 +85,52 @@ def in_process(server):
         yield
 
 
-def test_deploy_all_makes_the_three_deployments_with_the_schedule_paused(deployments):
-    assert set(deployments) == {"language-model", "corpus", "evaluation"}
-    assert [s["active"] for s in deployments["language-model"]["schedules"]] == [False]
-    assert deployments["language-model"]["concurrency_limit"] == 1 or (
-        deployments["language-model"]["global_concurrency_limit"]["limit"] == 1
-    )
+ALL = {
+    "language-model": "gpu", "continue-training": "gpu", "fine-tune": "gpu",
+    "evaluate-and-gate": "gpu", "corpus-refresh": "cpu", "watch-corpus": "cpu",
+    "housekeeping": "cpu",
+}  # fmt: skip
+
+
+def test_deploy_makes_every_deployment_on_its_pool_with_schedules_paused(deployments):
+    assert {name: row["work_pool_name"] for name, row in deployments.items()} == ALL
+    crons = {
+        name: [(s["schedule"]["cron"], s["schedule"]["timezone"]) for s in row["schedules"]]
+        for name, row in deployments.items()
+    }
+    assert crons["language-model"] == [("0 2 * * *", "UTC")]
+    assert all(crons[name] for name in ("continue-training", "watch-corpus", "housekeeping"))
     for row in deployments.values():
+        assert not any(s["active"] for s in row["schedules"])
         steps = row["pull_steps"]
         assert [list(step.values())[0]["directory"] for step in steps] == [str(CHECKOUT)]
+        variables = row["job_variables"]["env"]
+        assert Path(variables["GRISTMILL_ROOT"]).is_absolute()
+        assert variables["DO_NOT_TRACK"] == "1" and variables["PYTHONSAFEPATH"] == "1"
+
+
+def test_work_on_the_gpu_is_one_run_at_a_time(api, deployments):
+    pools = {row["name"]: row["concurrency_limit"] for row in api.post("/work_pools/filter", {})}
+    assert pools == {"cpu": None, "gpu": 1}
+    for name in (name for name, pool in ALL.items() if pool == "gpu"):
+        assert deployments[name]["global_concurrency_limit"]["limit"] == 1
+
+
+def test_deploying_again_changes_nothing(server, api, deployments):
+    mill(
+        "deploy", "--root", deployments["watch-corpus"]["job_variables"]["env"]["GRISTMILL_ROOT"],
+        PREFECT_API_URL=server.api_url, PREFECT_HOME=str(server.home),
+    )  # fmt: skip
+    names = [row["name"] for row in api.post("/automations/filter", {})]
+    assert len(names) == len(set(names)) == 4
+    assert {row["id"] for row in api.post("/deployments/filter", {})} == {
+        row["id"] for row in deployments.values()
+    }
+
+
+def test_deploy_without_a_server_says_what_to_do(tmp_path):
+    result = mill("deploy", "--root", str(tmp_path), check=False)
+    assert result.returncode == 2 and "set PREFECT_API_URL" in result.stderr
 
 
 def test_unpaused_nightly_schedule_makes_a_scheduled_run(api, deployments):
@@ -114,25 +147,51 @@ def test_unpaused_nightly_schedule_makes_a_scheduled_run(api, deployments):
     assert api.client.patch(schedule, json={"active": False}).is_success
 
 
-def test_form_shows_every_knob_with_title_description_and_order(deployments):
+@pytest.mark.parametrize("name", ALL)
+def test_form_shows_every_knob_with_title_description_and_order(deployments, name):
+    schema = deployments[name]["parameter_openapi_schema"]
+    form = next(d for d in schema["definitions"].values() if "properties" in d)
+    knobs = form["properties"]
+    positions = [knob["position"] for knob in knobs.values()]
+    assert positions == sorted(positions)
+    for knob in knobs.values():
+        assert knob["title"] and knob["description"] and "default" not in knob
+        assert knob["type"] in ("string", "integer", "number", "array", "boolean")  # no switches
+        if knob["type"] in ("integer", "number"):
+            assert {"minimum", "exclusiveMinimum"} & set(knob), knob
+    assert all(schema["properties"][key]["description"] for key in schema["properties"])
+    if "preset" in schema["properties"]:
+        assert schema["properties"]["preset"]["enum"] == ["pydocs", "tiny", "nightly"]
+
+
+def test_form_of_the_whole_graph_has_all_of_its_knobs(deployments):
     schema = deployments["language-model"]["parameter_openapi_schema"]
     knobs = schema["definitions"]["Settings"]["properties"]
     assert list(knobs) == list(Settings.model_fields)
-    assert [knob["position"] for knob in knobs.values()] == list(range(1, len(knobs) + 1))
-    for knob in knobs.values():
-        assert knob["title"] and knob["description"] and "default" not in knob
-        assert knob["type"] in ("string", "integer", "number", "array")  # no type switches
     assert knobs["width"]["minimum"] == 16
-    assert schema["properties"]["preset"]["enum"] == ["pydocs", "tiny"]
 
 
-def test_value_out_of_bounds_is_refused_before_a_run_exists(api, deployments):
+@pytest.mark.parametrize(
+    ("name", "parameters", "told"),
+    [
+        ("language-model", {"settings": {"width": 3}}, "3 is less than the minimum of 16"),
+        ("continue-training", {"settings": {"replay": 1.5}}, "1.5 is greater than"),
+        ("fine-tune", {"settings": {"finetune_epochs": 0}}, "0 is less than"),
+        ("corpus-refresh", {"preset": "nope"}, "'nope' is not one of"),
+        ("corpus-refresh", {"settings": {"learning_rate": 0.1}}, "learning_rate"),
+        ("housekeeping", {"settings": {"keep_days": 0}}, "0 is less than the minimum of 1"),
+        ("watch-corpus", {"settings": {"rest_seconds": -1}}, "-1 is less than the minimum of 0"),
+    ],
+)
+def test_value_out_of_bounds_is_refused_before_a_run_exists(
+    api, deployments, name, parameters, told
+):
     answer = api.client.post(
-        f"{api.url}/deployments/{deployments['language-model']['id']}/create_flow_run",
-        json={"parameters": {"preset": "tiny", "settings": {"width": 3}}},
+        f"{api.url}/deployments/{deployments[name]['id']}/create_flow_run",
+        json={"parameters": parameters},
     )
     assert not answer.is_success
-    assert "3 is less than the minimum of 16" in answer.text
+    assert told in answer.text
 
 
 def test_worker_in_a_directory_of_namesakes_completes_a_run(
@@ -150,7 +209,7 @@ def test_worker_in_a_directory_of_namesakes_completes_a_run(
         {"parameters": parameters},
     )
     worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local"], cwd=theirs,
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"], cwd=theirs,
         env=environment(
             PREFECT_API_URL=server.api_url, PREFECT_HOME=str(tmp_path / "home"),
             GRISTMILL_MLFLOW_UI="http://pages.test:5000",

@@ -15,6 +15,8 @@ from pipeline.corpus.sources.remote import find_remote
 from pipeline.corpus.sources.walking import fixed_part, matching, walk
 from pipeline.store.errors import DataError
 
+NAME_BEGINS = "/./"
+
 
 def find_files(
     paths: Sequence[str],
@@ -27,7 +29,8 @@ def find_files(
     """Every file that `paths` name, each once, in the order given and sorted below directories.
 
     Directories are searched recursively for `suffixes` (hidden names are skipped); a file named
-    in full, or matched by a glob, is taken whatever its suffix. DataError if anything is missing.
+    in full, or matched by a glob, is taken whatever its suffix; its name is what follows `/./`, if
+    that is in its path (as rsync has it). DataError if anything is missing.
     """
     wanted = tuple(suffixes)
     if compressed:
@@ -59,7 +62,8 @@ def _expand(text: str, wanted: tuple[str, ...], *, source: str) -> list[tuple[Pa
     except RuntimeError as error:
         raise DataError(f"source {source!r}: {text}: {error}; write the whole path") from error
     if os.path.isfile(path):
-        return [(path.parent, path)]
+        before, marker, _ = text.rpartition(NAME_BEGINS)
+        return [(Path(before).expanduser() if marker else path.parent, path)]
     if os.path.isdir(path):
         # A directory that cannot be entered is listed too: that it is unreadable must be counted.
         files = [p for p in walk(path) if p.name.endswith(wanted) or os.path.isdir(p)]

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.corpus.sources import AnySource
-from pipeline.corpus.sources.file_source import open_input
+from pipeline.corpus.sources.file_source import FileSource, open_input
 from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.remote import describe_remote
 from pipeline.corpus.sources.stat_cache import StatCache
@@ -70,7 +71,7 @@ def jobs_of(
 
     Raises DataError when a path does not exist or nothing matches.
     """
-    cache = StatCache(root / "resolved" / f"stat-{short(digest([source.kind, source.name]))}.json")
+    cache = _cache(source, root)
     units = source.units(root)
     files = [file for unit in units for file in unit.files]
     threads = max(1, min(MAX_HASHING_THREADS, runtime.workers))
@@ -89,6 +90,29 @@ def jobs_of(
         for piece in _cut(unit, looked_at):
             jobs.append(_job(source, piece, root, runtime))
     return jobs
+
+
+def contents_of(
+    source: FileSource, *, root: Path, runtime: Runtime
+) -> list[tuple[InputFile, str | None]]:
+    """Every file of a source with what stands for its content; None for one that is unreadable."""
+    cache = _cache(source, root)
+    threads = max(1, min(MAX_HASHING_THREADS, runtime.workers))
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda file: (file, _content(file, cache)), source.found()))
+    cache.save()
+    return found
+
+
+def _content(file: InputFile, cache: StatCache) -> str | None:
+    try:
+        return _identity(file, cache)
+    except OSError:
+        return None
+
+
+def _cache(source: Any, root: Path) -> StatCache:
+    return StatCache(root / "resolved" / f"stat-{short(digest([source.kind, source.name]))}.json")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""What every flow does first: quiet logs, the caller's display, and an end to endless retries."""
+
+from collections.abc import Callable
+
+from prefect.runtime import flow_run
+
+from flows.display import Display
+from flows.logs import quiet_user_errors
+from flows.run import Call, current_call
+from pipeline.store.errors import TrainingError
+
+MAX_ATTEMPTS = 4
+"""Of one flow run; a run that crashed is started again (see zombies.py), but not for ever."""
+
+
+def begin(display: Callable[[], Display]) -> Call:
+    """The call this flow answers; TrainingError once it has been started too often."""
+    quiet_user_errors()
+    attempts = int(flow_run.run_count or 1)
+    if attempts > MAX_ATTEMPTS:
+        raise TrainingError(
+            f"this run was started {attempts} times and crashed each time; look at its log and the "
+            "worker's, then start a new run"
+        )
+    return current_call(display)

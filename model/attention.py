@@ -10,6 +10,7 @@ With one whole document per row no mask is built; the kernel's causal form is us
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +136,32 @@ class Pattern:
     mask: Tensor | None
     causal: bool
     boundaries: Boundaries | None = None
+    wanted: Tensor | None = None
+    """Flat positions b * T + t, (n,) int64: all are attended to, only these go further."""
+
+    def picked(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> the wanted positions, (n, D); all of x where nothing is named."""
+        if self.wanted is None:
+            return x
+        rows: Tensor = _Picked.apply(x, self.wanted)
+        return rows
+
+
+class _Picked(torch.autograd.Function):
+    """Indexing with a gradient that is copied: no position is named twice, nothing to add up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, wanted: Tensor) -> Tensor:
+        ctx.save_for_backward(wanted)
+        ctx.shape = x.shape
+        return x.reshape(-1, x.shape[-1]).index_select(0, wanted)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        (wanted,) = ctx.saved_tensors
+        whole = grads[0].new_zeros(ctx.shape)
+        whole.view(-1, ctx.shape[-1]).index_copy_(0, wanted, grads[0])
+        return whole, None
 
 
 class Attention(nn.Module):
@@ -170,11 +197,11 @@ class Attention(nn.Module):
         cache: KVCache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+        """(B, T, D) -> (B, T, D), or (n, D) where the pattern says which are wanted."""
         rows, length, _ = x.shape
         heads = joined(x, (self.query, self.key, self.value))  # (B, T, (H+2G)*K)
         if cache is None and pattern.boundaries is not None and self._fits_cpu(heads, rotation):
-            return self.output(self._cpu(heads, rotation, pattern.boundaries))
+            return self.output(pattern.picked(self._cpu(heads, rotation, pattern.boundaries)))
         heads = heads.view(rows, length, -1, self.head_width)
         query, key, value = heads.split((self.heads, self.kv_heads, self.kv_heads), dim=2)
         if self.query_norm is not None and self.key_norm is not None:
@@ -191,7 +218,8 @@ class Attention(nn.Module):
             is_causal=pattern.causal,
             enable_gqa=self.kv_heads != self.heads,
         )
-        return self.output(mixed.transpose(1, 2).reshape(rows, length, -1))
+        mixed = mixed.transpose(1, 2).reshape(rows, length, -1)
+        return self.output(pattern.picked(mixed))
 
     def _fits_cpu(self, heads: Tensor, rotation: Rotation | None) -> bool:
         """Whether this is the case `cpu_attention` was made for: training, short rows."""

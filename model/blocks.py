@@ -36,8 +36,9 @@ class Block(nn.Module):
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        x = x + self.attention(self.attention_norm(x), pattern, rotation, cache, layer)
+        """(B, T, D) -> (B, T, D), or (n, D) where the pattern says which are wanted."""
+        mixed = self.attention(self.attention_norm(x), pattern, rotation, cache, layer)
+        x = pattern.picked(x) + mixed
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
@@ -52,8 +53,9 @@ class PostNormBlock(Block):
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        x = self.attention_norm(x + self.attention(x, pattern, rotation, cache, layer))
+        """(B, T, D) -> (B, T, D), or (n, D) where the pattern says which are wanted."""
+        mixed = self.attention(x, pattern, rotation, cache, layer)
+        x = self.attention_norm(pattern.picked(x) + mixed)
         return self.feed_forward_norm(x + self.feed_forward(x))
 
 

@@ -11,7 +11,7 @@ B batch, T time, D width, V vocabulary. Weights are float32; activations are in 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -135,6 +135,7 @@ class LanguageModel(nn.Module):
         cache: KVCache | None = None,
         embedding_noise: Tensor | None = None,
         type_ids: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """(B, T) token ids -> (B, T, D); `logits` makes predictions of it.
 
@@ -143,6 +144,8 @@ class LanguageModel(nn.Module):
         `cache` the inputs continue what it holds and `segment_ids` may only mark padding.
         `embedding_noise` (B, T, D) is added to the embeddings, for regularisation. `type_ids`
         (B, T) choose a row of the type embedding (BERT's first and second text), by default row 0.
+        `wanted` (n,) int64 names flat positions b * T + t, each once: the result is theirs, (n, D),
+        and the last block spares the others its feed-forward network.
         Raises ContextLengthError beyond `config.context_length`.
         """
         length, seen = inputs.shape[1], 0 if cache is None else cache.length
@@ -171,6 +174,8 @@ class LanguageModel(nn.Module):
         rotation = self._rotation(positions, seen, length)
         recompute = self.recompute and cache is None and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
+            if wanted is not None and layer == len(self.blocks) - 1:
+                pattern = replace(pattern, wanted=wanted)
             if recompute:  # nothing in a block is random, so there is no state to restore
                 x = checkpoint(
                     block, x, pattern, rotation, cache, layer,

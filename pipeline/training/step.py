@@ -21,6 +21,8 @@ from model.placement import whole
 from pipeline.training.memory import free_cached, is_out_of_memory
 from pipeline.training.parallel import Copies
 
+MOST_TRAINED = 0.75  # above this share picking positions costs what it spares; not tuned
+
 
 class SummedLoss(nn.Module):
     """The model and its loss as one module, so that DDP and compile see the whole forward pass.
@@ -43,13 +45,18 @@ class SummedLoss(nn.Module):
         noise = None
         if self.embedding_noise and self.training:
             noise = neftune_noise(batch.segment_ids, self.model.config.width, self.embedding_noise)
+        wanted = few_trained(batch.loss_mask)
         hidden = self.model.hidden(
             batch.inputs,
             positions=batch.positions,
             segment_ids=batch.segment_ids,
             embedding_noise=noise,
-        )  # (B, T, D)
-        hidden, targets, mask = batch.at_predicted(hidden)  # (B, M, D) where few are predicted
+            wanted=wanted,
+        )  # (B, T, D) or (n, D)
+        if wanted is None:
+            hidden, targets, mask = batch.at_predicted(hidden)  # (B, M, D) where few are predicted
+        else:
+            targets, mask = batch.targets.reshape(-1)[wanted], batch.loss_mask.reshape(-1)[wanted]
         total, _ = nll_sum(
             self.model.features(hidden),
             self.model.head_weight,
@@ -59,6 +66,18 @@ class SummedLoss(nn.Module):
             settings=self.head if self.training else self.plain_head,
         )
         return total
+
+
+def few_trained(loss_mask: Tensor) -> Tensor | None:
+    """The flat positions (n,) of (B, T) that are trained; None where most are, or none.
+
+    In fine-tuning they are few, and nothing reads the last block's other outputs. Asked on the CPU
+    alone: elsewhere counting would stall the device.
+    """
+    if loss_mask.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    trained = loss_mask.reshape(-1).nonzero().squeeze(1)
+    return trained if 0 < len(trained) < MOST_TRAINED * loss_mask.numel() else None
 
 
 def neftune_noise(segment_ids: Tensor, width: int, alpha: float) -> Tensor:

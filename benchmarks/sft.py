@@ -12,15 +12,16 @@ process of its own; times are from the first step to the last.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import save_file
 
@@ -59,8 +60,10 @@ from pipeline.tokens.huggingface import write_huggingface
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.devices import ResolvedDtype
 from pipeline.training.job import TrainingJob, write_job
+from pipeline.training.start import stored_architecture
 
 ROWS = 16
+Better = Literal["higher", "lower"]
 MODES = ("packed", "padding_free", "padded", "grouped")
 LEARNING_RATE = 1e-3
 TARGET = 1.2
@@ -204,7 +207,8 @@ def run_ours(task: Task, number: int, dtype: ResolvedDtype) -> Outcome:
     save_model(model, start)
     job = TrainingJob(
         directory=str(directory), digest=f"benchmark-{number}", tokenizer=str(task.directory),
-        data="rows", train_paths=(str(task.rows),), validation_paths=(), model=model.config,
+        data="rows", train_paths=(str(task.rows),), validation_paths=(),
+        model=stored_architecture(task.base),
         weights=str(start), weights_kind="ours", context_length=task.capacity - 1, batch_rows=ROWS,
         micro_batch_rows=ROWS, steps=task.steps,
         optimizer=AdamWConfig(learning_rate=LEARNING_RATE, weight_decay=0.0),
@@ -245,10 +249,10 @@ def run_trl(task: Task, python: Path, number: int, mode: str, dtype: ResolvedDty
     """SFTTrainer on the same ids; ArtifactError if it trains on other tokens than the mask's."""
     name = f"trl-{mode}-{number}-{dtype}"
     output = task.directory / name
-    micro_batches = 1 if mode == "packed" else max(1, round(task.examples_per_row))
+    rows, micro_batches = (ROWS, 1) if mode == "packed" else _shape(ROWS * task.examples_per_row)
     job = {
         "model": str(task.directory / "huggingface"), "data": str(task.directory / "train.jsonl"),
-        "output": str(output), "rows": ROWS, "micro_batches": micro_batches,
+        "output": str(output), "rows": rows, "micro_batches": micro_batches,
         "context": task.capacity, "steps": task.steps, "learning_rate": LEARNING_RATE,
         "mode": mode, "dtype": dtype, "threads": task.threads, "seed": number,
     }  # fmt: skip
@@ -265,6 +269,13 @@ def run_trl(task: Task, python: Path, number: int, mode: str, dtype: ResolvedDty
     padding = 1 - done["real"] / done["positions"]
     loss = _validation_loss(task, import_weights(output))
     return Outcome(done["seconds"], done["trained"], padding, loss, done["versions"])
+
+
+def _shape(examples: float) -> tuple[int, int]:
+    """(rows, micro-batches) of about ROWS rows that together are nearest to `examples`."""
+    fewest = max(1, math.ceil(examples / ROWS))
+    shapes = [(round(examples / count), count) for count in range(fewest, fewest + 3)]
+    return min(shapes, key=lambda shape: abs(shape[0] * shape[1] - examples))
 
 
 def _run(command: list[str], *, cwd: Path) -> dict[str, Any]:
@@ -311,13 +322,15 @@ def conclude(sides: Mapping[str, Sequence[Outcome]], measured: Any) -> Result:
 
 def _rows(peer: str, ours: Sequence[Outcome], theirs: Sequence[Outcome], how: str) -> list[Row]:
     """What is compared with one of TRL's modes."""
+
+    def row(case: str, unit: str, better: Better, value: Callable[[Outcome], float]) -> Row:
+        sides = (tuple(map(value, side)) for side in (ours, theirs))
+        return Row(case + how, unit, next(sides), better, peer, next(sides))
+
     return [
-        Row(case + how, unit, tuple(map(value, ours)), better, peer, tuple(map(value, theirs)))
-        for case, unit, better, value in (
-            ("fine-tuning speed", "trained tokens/s", "higher", lambda o: o.rate),
-            ("positions that are padding", "%", "lower", lambda o: 100 * o.padding),
-            ("validation loss after the same steps", "nats/token", "lower", lambda o: o.loss),
-        )
+        row("fine-tuning speed", "trained tokens/s", "higher", lambda o: o.rate),
+        row("positions that are padding", "%", "lower", lambda o: 100 * o.padding),
+        row("validation loss after the same steps", "nats/token", "lower", lambda o: o.loss),
     ]
 
 

@@ -2,9 +2,10 @@
 
     heartbeats stop  -> Crashed       worker and run were killed, or their machine is gone
     Crashed          -> Scheduled     a worker takes it up; it goes on from its last checkpoint
+    Crashed 8 times  -> Failed        whatever it is, starting again does not help
 
-Both are automations of the Prefect server, for runs of our deployments alone (tag `gristmill`).
-`flows.beginning` ends what crashes again and again. prefect.yaml sets a heartbeat every 30 s.
+Automations of the Prefect server, for runs of our deployments alone (tag `gristmill`); prefect.yaml
+sets a heartbeat every 30 s.
 """
 
 import asyncio
@@ -21,6 +22,13 @@ from prefect.events.schemas.events import ResourceSpecification
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE = timedelta(seconds=100)
 """Three heartbeats of 30 s may be lost."""
+PAUSE = timedelta(seconds=30)
+MAX_CRASHES = 8  # a process that ends by a signal is reported twice
+CRASHED = "prefect.flow-run.Crashed"
+AFTERWARDS = (
+    "Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Pending", "Running",
+    "Completed", "Failed", "Cancelled", "Cancelling",
+)  # fmt: skip
 ENDS = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.gristmill"}
 RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
@@ -51,19 +59,24 @@ def crash_on_silence(silence: timedelta = SILENCE) -> AutomationCore:
     )
 
 
-def retry_crashed() -> AutomationCore:
-    """A crashed run is scheduled again; finished stages and checkpoints are where it goes on."""
+def retry_crashed(pause: timedelta = PAUSE) -> AutomationCore:
+    """A run that crashed, and with which nothing else has happened since, is scheduled again.
+
+    A cancelled run is not crashed and stays cancelled. Not at once: of a process that ends, the
+    engine inside and the worker outside both say so, and the second must not hit the new attempt.
+    """
     return AutomationCore(
         name="gristmill: crashed runs are started again",
         description="A worker takes the run up again; it goes on from its last checkpoint.",
         trigger=EventTrigger(
             match=ResourceSpecification(RUNS),
             match_related=ResourceSpecification(OURS),
-            expect={"prefect.flow-run.Crashed"},
+            after={CRASHED},
+            expect={f"prefect.flow-run.{name}" for name in AFTERWARDS},
             for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
+            posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(0),
+            within=pause,
         ),
         actions=[
             ChangeFlowRunState(
@@ -74,9 +87,32 @@ def retry_crashed() -> AutomationCore:
     )
 
 
+def give_up(times: int = MAX_CRASHES, within: timedelta = timedelta(hours=2)) -> AutomationCore:
+    """What crashes again and again is Failed: code that cannot start would never be counted."""
+    return AutomationCore(
+        name="gristmill: runs that keep crashing have failed",
+        description=f"{times} reports of a crash of the same run within {within}.",
+        trigger=EventTrigger(
+            match=ResourceSpecification(RUNS),
+            match_related=ResourceSpecification(OURS),
+            expect={CRASHED},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=times,
+            within=within,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.FAILED,
+                message="It crashed again and again; see its log and the worker's.",
+            )
+        ],
+    )
+
+
 def shipped() -> list[AutomationCore]:
     """What `mill deploy` creates."""
-    return [crash_on_silence(), retry_crashed()]
+    return [crash_on_silence(), retry_crashed(), give_up()]
 
 
 async def replace(client: PrefectClient, automation: AutomationCore) -> None:

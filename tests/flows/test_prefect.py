@@ -112,8 +112,8 @@ def test_deploy_makes_every_deployment_on_its_pool_with_schedules_paused(deploym
 def test_work_on_the_gpu_is_one_run_at_a_time(api, deployments):
     pools = {row["name"]: row["concurrency_limit"] for row in api.post("/work_pools/filter", {})}
     assert pools == {"cpu": None, "gpu": 1}
-    for name in (name for name, pool in ALL.items() if pool == "gpu"):
-        assert deployments[name]["global_concurrency_limit"]["limit"] == 1
+    # A deployment's own limit is a lease: a server that is away for long would end the training.
+    assert all(row["global_concurrency_limit"] is None for row in deployments.values())
 
 
 def test_deploying_again_changes_nothing(server, api, deployments):
@@ -122,7 +122,7 @@ def test_deploying_again_changes_nothing(server, api, deployments):
         PREFECT_API_URL=server.api_url, PREFECT_HOME=str(server.home),
     )  # fmt: skip
     names = [row["name"] for row in api.post("/automations/filter", {})]
-    assert len(names) == len(set(names)) == 4
+    assert len(names) == len(set(names)) >= 5
     assert {row["id"] for row in api.post("/deployments/filter", {})} == {
         row["id"] for row in deployments.values()
     }

@@ -20,6 +20,7 @@ import tiktoken
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import read_json, sha256_bytes, write_bytes, write_json
 from pipeline.tokens.merges import Ranks, format_ranks, parse_ranks
+from pipeline.tokens.patterns import for_search
 
 RANKS_FILE = "tokenizer.tiktoken"
 DESCRIPTION_FILE = "tokenizer.json"
@@ -83,7 +84,7 @@ class Tokenizer:
         """The tiktoken encoding that does the work."""
         return tiktoken.Encoding(
             self.name,
-            pat_str=self.pattern,
+            pat_str=for_search(self.pattern),
             mergeable_ranks=self.ranks,
             special_tokens=dict(self.specials),
         )

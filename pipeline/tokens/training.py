@@ -16,6 +16,7 @@ import rustbpe
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.compression import Measured
 from pipeline.tokens.merges import NUM_BYTES, Ranks, check_ranks
+from pipeline.tokens.patterns import for_search
 from pipeline.tokens.tokenizer import PIECE_CHARACTERS, SPECIALS, Tokenizer, with_our_specials
 
 _BUFFER_TEXTS = 1024
@@ -65,7 +66,9 @@ def train_ranks(
             size += len(piece) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
             yield piece
 
-    trainer.train_from_iterator(counted(), wanted, buffer_size=_BUFFER_TEXTS, pattern=pattern)
+    trainer.train_from_iterator(
+        counted(), wanted, buffer_size=_BUFFER_TEXTS, pattern=for_search(pattern)
+    )
     ranks: Ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
     check_ranks(ranks, where="the trainer's result")
     if size == 0:
@@ -74,7 +77,7 @@ def train_ranks(
         )
     tokenizer = with_our_specials("trained", pattern, ranks)
     measured = _measured(read(), tokenizer, stride=max(1, size // MEASURED_BYTES))
-    supported = _supported(read, ranks, pattern, min_pair_count)
+    supported = _supported(read, tokenizer, min_pair_count)
     if supported < wanted:
         possible = supported + len(SPECIALS)
         raise ConfigError(
@@ -110,21 +113,20 @@ def _measured(texts: Iterable[str], tokenizer: Tokenizer, *, stride: int) -> Mea
     return measured
 
 
-def _supported(
-    read: Callable[[], Iterable[str]], ranks: Ranks, pattern: str, min_pair_count: int
-) -> int:
+def _supported(read: Callable[[], Iterable[str]], tokenizer: Tokenizer, min_pair_count: int) -> int:
     """How many ranks, bytes included, the texts support: up to the last frequent enough merge.
 
     Training takes the most frequent pair each time, so merges only become rarer: where the last one
     is frequent enough all are, and else the last that is found by halving.
     """
-    tokens = sorted(ranks, key=ranks.__getitem__)
+    tokens = sorted(tokenizer.ranks, key=tokenizer.ranks.__getitem__)
 
     def frequent(count: int) -> bool:
         first = {token: rank for rank, token in enumerate(tokens[:count])}
-        return _is_made(read(), with_our_specials("cut", pattern, first), min_pair_count)
+        cut = with_our_specials("cut", tokenizer.pattern, first)
+        return _is_made(read(), cut, min_pair_count)
 
-    if len(tokens) == NUM_BYTES or frequent(len(tokens)):
+    if len(tokens) == NUM_BYTES or _is_made(read(), tokenizer, min_pair_count):
         return len(tokens)
     enough, too_many = NUM_BYTES, len(tokens)
     while too_many - enough > 1:

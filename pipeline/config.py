@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.stages.blend_shards import ContinuationConfig
 from pipeline.stages.clean_corpus import CleanConfig
 from pipeline.stages.evaluate import EvaluateConfig
+from pipeline.stages.evaluate_masked import MaskedEvaluationConfig
 from pipeline.stages.export_model import ExportConfig
 from pipeline.stages.freeze_eval_set import EvalSetConfig
 from pipeline.stages.measure_baselines import BaselinesConfig
@@ -129,14 +130,51 @@ class RunConfig(BaseModel):
     clean: CleanConfig
     tokenizer: TokenizerConfig
     tokenize: TokenizeConfig = TokenizeConfig()
-    examples: ExamplesConfig
+    examples: ExamplesConfig | None = None
     pretrain: PretrainConfig
-    finetune: FinetuneConfig
+    finetune: FinetuneConfig | None = None
     baselines: BaselinesConfig = BaselinesConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate_masked: MaskedEvaluationConfig = MaskedEvaluationConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig
     continuation: ContinuationConfig = ContinuationConfig()
+
+    @model_validator(mode="after")
+    def _encoders_are_not_tuned_on_answers(self) -> "RunConfig":
+        sections = {"examples": self.examples, "finetune": self.finetune}
+        missing = [name for name, section in sections.items() if section is None]
+        if self.trains_encoder:
+            if len(missing) < 2:
+                raise ValueError(
+                    "an encoder fills masks and is not tuned on prompts and answers; leave the "
+                    "sections examples and finetune out"
+                )
+        elif missing:
+            raise ValueError(
+                f"the section {missing[0]} is missing; a decoder is tuned on prompts and answers"
+            )
+        return self
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the run makes a masked language model: it says so by architecture or objective.
+
+        Weights to start from may say neither; then the objective has to be named.
+        """
+        pretrain = self.pretrain
+        named = (pretrain.objective, pretrain.model)
+        return any(one is not None and one.attention == "bidirectional" for one in named)
+
+    @property
+    def tuning(self) -> tuple[ExamplesConfig, FinetuneConfig]:
+        """The sections of a decoder's run; ConfigError in a run that trains an encoder."""
+        if self.examples is None or self.finetune is None:
+            raise ConfigError(
+                "this run trains an encoder, which has no examples and no fine-tuning; use the "
+                "settings of a decoder"
+            )
+        return self.examples, self.finetune
 
 
 def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:

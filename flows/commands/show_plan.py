@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows import encoder, language_model
 from flows.display import clock
-from flows.language_model import graph
 from flows.plan import Prediction
 from flows.planning import predict
 from flows.root import prepare_root
@@ -17,6 +17,7 @@ from pipeline.config import load
 def show_plan(path: Path, overrides: Sequence[str]) -> None:
     """`mill plan`: print the table; ConfigError if the plan cannot be carried out."""
     config = load(path, overrides)
+    graph = encoder.graph if config.trains_encoder else language_model.graph
     prediction = predict(config, root=prepare_root(Path(config.root)), graph=graph)
     Console().print(plan_table(prediction))
     prediction.refuse_if_impossible()

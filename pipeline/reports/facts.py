@@ -39,6 +39,8 @@ class RunFacts:
     baselines: BaselineReport | None = None
     base_eval: EvalReport | None = None
     tuned_eval: EvalReport | None = None
+    masked_eval: EvalReport | None = None
+    """What an encoder's hidden tokens were measured with."""
     base_hf: ExportedModel | None = None
     tuned_hf: ExportedModel | None = None
     registrations: Sequence[Mapping[str, Any]] = field(default_factory=list)

@@ -7,6 +7,7 @@ from pipeline.artifacts import Artifact, CleanedCorpus
 from pipeline.reports.blocks import Block, Code, Continuations, Picture, Section, Table, Text
 from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curves_png
 from pipeline.reports.facts import RunFacts
+from pipeline.reports.masked import masked_section
 from pipeline.reports.measured import answers_section, baselines_section, headline_section
 from pipeline.reports.numbers import count, number, percent, seconds, short_count, size
 from pipeline.reports.tables import funnel_rows, samples, source_rows
@@ -28,7 +29,8 @@ def report_sections(run: RunFacts) -> list[Section]:
 def _make_sections(run: RunFacts) -> list[Section]:
     makers = (
         headline_section, corpus_section, tokens_section, learning_section, samples_section,
-        baselines_section, tuning_section, answers_section, registry_section, stages_section,
+        baselines_section, masked_section, tuning_section, answers_section, registry_section,
+        stages_section,
         provenance_section,
     )  # fmt: skip
     sections = (make(run) for make in makers)

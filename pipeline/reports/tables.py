@@ -41,6 +41,8 @@ def source_rows(corpus: CleanedCorpus) -> list[dict[str, Any]]:
 def evaluation_rows(report: EvalReport) -> list[dict[str, Any]]:
     """`measure, value, interval, baseline, counted` of one evaluated checkpoint."""
     content = read_json(report.path / "report.json")
+    if "masked" in content:
+        return list(_masked_rows(content["masked"]))
     return [*_perplexity_rows(content["perplexity"]), *_answer_rows(content.get("sft") or {})]
 
 
@@ -57,6 +59,20 @@ def _perplexity_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield _measure(
             f"bits per byte, {source}", number(row["bits_per_byte"]), interval, "", counted
         )
+
+
+def _masked_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    counted = f"{section['places']:,} of {section['tokens_in_all']:,} tokens, hidden one at a time"
+    low, high = section["nats_per_token_low"], section["nats_per_token_high"]
+    yield _measure(
+        "nats per hidden token", number(section["nats_per_token"]), _interval(low, high), "",
+        counted,
+    )  # fmt: skip
+    yield _measure(
+        "pseudo-perplexity (not comparable with perplexity)",
+        number(section["pseudo_perplexity"], 1), "", "", counted,
+    )  # fmt: skip
+    yield _measure("hidden tokens found at once", percent(section["accuracy"]), "", "", counted)
 
 
 def _answer_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ from pipeline.reports.facts import ReportPaths, RunFacts
 from pipeline.reports.sections import report_sections
 
 _TONES = {"plain": "", "good": "green", "bad": "red"}
-_SHOWN = ("headline", "corpus", "learning", "samples", "baselines", "answers", "registry")
+_SHOWN = ("headline", "corpus", "learning", "samples", "baselines", "masked", "answers", "registry")
 _MAX_PROMPTS, _MAX_QUESTIONS, _MAX_CHARS = 1, 4, 300
 
 

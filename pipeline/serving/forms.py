@@ -1,6 +1,7 @@
 """The forms of a prompt: what goes before the first generated token.
 
 continue   bos + text                 a base model goes on with the text
+fill       bos + text + eos           an encoder finds what <|mask|> stands for in the text
 answer     prompt + bos               a tuned model answers, ended by eos
 messages   pair: prompt + bos + answer + eos + prompt + bos      chat: role tokens
 """
@@ -14,8 +15,9 @@ from pipeline.artifacts import Checkpoint, ExampleSet, seek_artifact
 from pipeline.conversations.template import TextEncoder, prompt_ids
 from pipeline.store.errors import ConfigError
 from pipeline.tokens.chat_template import CHAT_TEMPLATE, REFUSE_MARKERS
+from pipeline.training.start import stored_architecture
 
-PromptForm = Literal["continue", "answer"]
+PromptForm = Literal["continue", "answer", "fill"]
 MessageForm = Literal["pair", "chat"]
 ROLES = ("system", "user", "assistant")
 
@@ -37,14 +39,16 @@ PAIR_TEMPLATE = (
 
 
 def chat_template(prompt_form: PromptForm, message_form: MessageForm) -> str | None:
-    """The Jinja template of an exported model; None for a base model: it has no conversations."""
-    if prompt_form == "continue":
+    """The Jinja template of an exported model; None for one that has no conversations."""
+    if prompt_form != "answer":
         return None
     return CHAT_TEMPLATE if message_form == "chat" else PAIR_TEMPLATE
 
 
 def forms_of(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:
-    """Base models continue text; tuned ones answer in the form their examples had."""
+    """Encoders fill gaps, base models continue; tuned ones answer as their examples did."""
+    if stored_architecture(checkpoint).attention == "bidirectional":
+        return "fill", "pair"
     if checkpoint.stage == "pretrain":
         return "continue", "pair"
     for reference in checkpoint.manifest.inputs:
@@ -62,7 +66,7 @@ def _has_conversations(examples: ExampleSet) -> bool:
 
 def stop_ids(tokenizer: TextEncoder, form: PromptForm) -> list[int]:
     """The ids that end a continuation, or an answer in either message form."""
-    return [tokenizer.eos] if form == "continue" else sorted({tokenizer.eos, tokenizer.end})
+    return sorted({tokenizer.eos, tokenizer.end}) if form == "answer" else [tokenizer.eos]
 
 
 def text_ids(text: str, tokenizer: TextEncoder, form: PromptForm) -> list[int]:

@@ -36,6 +36,7 @@ def measured(report: EvalReport) -> dict[str, float]:
         "bits_per_byte_low": perplexity.get("bits_per_byte_low"),
         "bits_per_byte_high": perplexity.get("bits_per_byte_high"),
         "response_loss": document.get("sft", {}).get("response_loss"),
+        "masked_nats_per_token": document.get("masked", {}).get("nats_per_token"),
     }
     return {
         name: float(value)
@@ -67,6 +68,8 @@ def answers_scored(report: EvalReport) -> Answers | None:
 def comparable(one: EvalReport, other: EvalReport) -> bool:
     """Whether two reports measured in the same way: window stride and version of the stage."""
     first, second = one.manifest, other.manifest
+    if first.config.get("masked") != second.config.get("masked"):
+        return False
     same_stride = first.config.get("stride") == second.config.get("stride")
     return same_stride and first.stage_version == second.stage_version
 

@@ -41,13 +41,15 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
         "license": card.license,
         "language": list(card.language),
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "fill-mask" if form == "fill" else "text-generation",
         "tags": ["gristmill"],
     }
-    kind = "answers prompts" if form == "answer" else "continues text"
+    kind = {"answer": "answers prompts", "continue": "continues text",
+            "fill": "finds masked tokens"}[form]  # fmt: skip
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
-        f"# {card.name}{'' if form == 'answer' else '-base'}\n\nA decoder of "
+        f"# {card.name}{'-base' if form == 'continue' else ''}\n\n"
+        f"{'An encoder' if form == 'fill' else 'A decoder'} of "
         f"{card.num_parameters:,} parameters that {kind}; made from `{card.checkpoint}`.",
         f"## Use\n\n```python\n{_example(form)}```",
         "## Data\n\n" + "\n".join(_data(card)),
@@ -59,7 +61,17 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+_FILL_EXAMPLE = (
+    "from transformers import pipeline\n\n"
+    'fill = pipeline("fill-mask", model=".")\n'
+    'for found in fill("Return the <|mask|> of the list."):\n'
+    '    print(found["token_str"], found["score"])\n'
+)
+
+
 def _example(form: PromptForm) -> str:
+    if form == "fill":
+        return _FILL_EXAMPLE
     text = "What does it do?" if form == "answer" else "Return the"
     encoded, bos = "words.input_ids", "[tokenizer.bos_token_id]"
     ids = f"{encoded} + {bos}" if form == "answer" else f"{bos} + {encoded}"
@@ -115,6 +127,18 @@ def _measured(card: CardFacts) -> Iterator[str]:
             f"- token perplexity {_text(perplexity.get('token_perplexity'))} with this vocabulary "
             f"of {card.vocab_size:,}: not comparable across vocabularies"
         )
+    masked = card.report.get("masked", {})
+    if masked:
+        yield (
+            f"- pseudo-perplexity on held-out text: {_text(masked.get('pseudo_perplexity'))} "
+            f"({_text(masked.get('nats_per_token'))} nats per token, 95 % interval "
+            f"{_text(masked.get('nats_per_token_low'))} to "
+            f"{_text(masked.get('nats_per_token_high'))}; {_text(masked.get('places'))} of "
+            f"{_text(masked.get('tokens_in_all'))} tokens hidden one at a time, window "
+            f"{_text(masked.get('window'))})"
+        )
+        yield f"- hidden tokens found at once: {_text(masked.get('accuracy'))}"
+        yield "- pseudo-perplexity sees both sides of a token: not comparable with perplexity"
     sft = card.report.get("sft", {})
     if sft.get("response_loss") is not None:
         yield (

@@ -3,6 +3,9 @@
 checkpoint, tokenizer, report -> hf/ config.json  model.safetensors  generation_config.json
                                      tokenizer.json  tokenizer_config.json  chat_template.jinja
                                      gristmill.json (the form of a prompt)  README.md
+
+An encoder has neither generation_config.json nor a chat template; its tokenizer puts bos and eos
+around a text, as the model has read it.
 """
 
 import shutil
@@ -31,6 +34,7 @@ from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_json, write_text
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
+from pipeline.tokens.huggingface import between_bos_and_eos
 from pipeline.tokens.tokenizer import Tokenizer
 
 VERSION = 1
@@ -102,8 +106,9 @@ def export_model(
         forms = forms_of(checkpoint, root)
         card = _card_facts(config, checkpoint, report, words, model, root)
         _write_weights(model, words, hf)
-        _write_tokenizer(tokenizer, model, forms, hf)
-        _write_generation(config, words, forms, hf)
+        _write_tokenizer(tokenizer, words, model, forms, hf)
+        if forms[0] != "fill":
+            _write_generation(config, words, forms, hf)
         write_json(hf / "gristmill.json", _description(config, checkpoint, words, model, forms))
         write_text(hf / "README.md", model_card(card, forms[0]))
         difference = _logit_difference(model, hf)
@@ -137,7 +142,10 @@ def _open(checkpoint: Checkpoint, tokenizer: TrainedTokenizer) -> tuple[Language
 
 
 def _write_weights(model: LanguageModel, words: Tokenizer, hf: Path) -> None:
-    hf_config, tensors = export_weights(model)
+    try:
+        hf_config, tensors = export_weights(model)
+    except WeightsError as error:
+        raise ArtifactError(f"the model cannot be exported: {error}") from error
     ids = {
         "bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad,
     }  # fmt: skip
@@ -148,11 +156,18 @@ def _write_weights(model: LanguageModel, words: Tokenizer, hf: Path) -> None:
 
 def _write_tokenizer(
     tokenizer: TrainedTokenizer,
+    words: Tokenizer,
     model: LanguageModel,
     forms: tuple[PromptForm, MessageForm],
     hf: Path,
 ) -> None:
-    shutil.copyfile(tokenizer.path / "hf" / "tokenizer.json", hf / "tokenizer.json")
+    if forms[0] == "fill":
+        described = read_json(tokenizer.path / "hf" / "tokenizer.json")
+        write_json(
+            hf / "tokenizer.json", described | {"post_processor": between_bos_and_eos(words)}
+        )
+    else:
+        shutil.copyfile(tokenizer.path / "hf" / "tokenizer.json", hf / "tokenizer.json")
     document = read_json(tokenizer.path / "hf" / "tokenizer_config.json")
     document.pop("chat_template", None)
     document["model_max_length"] = model.config.context_length
@@ -184,8 +199,10 @@ def _description(
     forms: tuple[PromptForm, MessageForm],
 ) -> Mapping[str, Any]:
     roles = ("bos", "eos", "pad", "system", "user", "assistant", "end")
+    if forms[0] == "fill":
+        roles += ("mask",)
     return {
-        "name": config.name if forms[0] == "answer" else f"{config.name}-base",
+        "name": f"{config.name}-base" if forms[0] == "continue" else config.name,
         "checkpoint": checkpoint.ref,
         "prompt_form": forms[0],
         "message_form": forms[1],
@@ -237,14 +254,17 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     size: a trained model's logits reach 30, where an absolute 1e-5 is five units in the last place.
     """
     # transformers costs seconds, which a run that reuses its exports need not pay.
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
     from transformers.utils import logging as transformers_logging
 
     length = min(CHECKED_TOKENS, model.config.context_length)
     # Multiples of a prime modulo the vocabulary: every run checks the same well-spread ids.
     ids = (torch.arange(length) * 7919 % model.config.vocab_size).unsqueeze(0)  # (1, T)
     transformers_logging.disable_progress_bar()
-    theirs = AutoModelForCausalLM.from_pretrained(
+    family = AutoModelForCausalLM
+    if model.config.attention == "bidirectional":
+        family = AutoModelForMaskedLM
+    theirs = family.from_pretrained(
         hf, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
     ).eval()
     ours = model(ids)

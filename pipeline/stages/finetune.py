@@ -54,6 +54,11 @@ def finetune(
     `shards` are the text of `config.replay` and nothing else: without it they are no input.
     """
     model = stored_architecture(base)
+    if model.attention == "bidirectional":
+        raise ConfigError(
+            f"{base.ref} is an encoder, which answers nothing; leave the sections finetune and "
+            "examples out and set pretrain.objective: {kind: masked}"
+        )
     length = config.context_length or model.context_length
     _check(base, tokenizer, model, length)
     _check_rank(config, model)

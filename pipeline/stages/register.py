@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel, seek_artifact
 from pipeline.serving import gate
 from pipeline.serving.gate import Verdict
+from pipeline.serving.masked_gate import masked_gate
 from pipeline.store.errors import ArtifactError, MillError, NotBuilt
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.manifest import MANIFEST
@@ -139,6 +140,7 @@ def register(
             name,
             CHAMPION if CHAMPION in version.aliases else CHALLENGER,
             tracking_uri(tracking, root),
+            fills=exported.facts["prompt_form"] == "fill",
         ),
     )
     facts = {key: value for key, value in vars(registration).items()}
@@ -190,16 +192,18 @@ def register_pending(
 
 
 def registered_name(config: RegistryConfig, exported: ExportedModel) -> str:
-    """NAME for a tuned model, NAME-base for one that only continues text."""
-    tuned = exported.facts["prompt_form"] == "answer"
-    return config.name if tuned else f"{config.name}-base"
+    """NAME for a tuned model or an encoder, NAME-base for one that only continues text."""
+    base = exported.facts["prompt_form"] == "continue"
+    return f"{config.name}-base" if base else config.name
 
 
-def one_liner(name: str, alias: str, uri: str) -> str:
+def one_liner(name: str, alias: str, uri: str, *, fills: bool = False) -> str:
     """A line of Python that works anywhere mlflow, torch and transformers are installed."""
+    prompt = "... <|mask|> ..." if fills else "..."
     return (
         f"import mlflow; mlflow.set_tracking_uri({uri!r}); "
-        f"print(mlflow.pyfunc.load_model('models:/{name}@{alias}').predict({{'prompt': '...'}}))"
+        f"print(mlflow.pyfunc.load_model('models:/{name}@{alias}').predict("
+        f"{{'prompt': {prompt!r}}}))"
     )
 
 
@@ -245,8 +249,16 @@ def _decide(
         return Verdict(True, version.tags.get(REASON_TAG, "it is the champion already"))
     if version.tags.get(GATE_TAG) == ROLLED_BACK:
         return Verdict(False, "it was rolled back by hand; only `registry promote` brings it back")
+    fills = version.tags.get("gristmill.prompt_form") == "fill"
     if champion is None:
-        return gate.first_champion(report, "response_loss" if tuned else "bits_per_byte")
+        needed = "masked_nats_per_token" if fills else "response_loss" if tuned else "bits_per_byte"
+        return gate.first_champion(report, needed)
+    if fills != (champion.tags.get("gristmill.prompt_form") == "fill"):
+        return Verdict(
+            False,
+            f"the champion of {version.name}, version {champion.number}, is of the other kind "
+            "(encoder or decoder); choose another registry.name",
+        )
     theirs = _champion_report(champion, report, eval_set, evaluate_champion, root)
     if theirs is None:
         return Verdict(
@@ -254,6 +266,8 @@ def _decide(
             f"the champion, version {champion.number}, has no report on {eval_set.ref} and could "
             "not be measured on it; it stays",
         )
+    if fills:
+        return masked_gate(report, theirs)
     if tuned:
         bits = _base_bits(report, eval_set, root)
         return gate.tuned_gate(report, theirs, bits, max_forgetting=config.max_forgetting)

@@ -100,6 +100,30 @@ def config_document(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
+def between_bos_and_eos(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The post-processor of an encoder's `tokenizer.json`: `bos text eos`, and for two `bos a eos b
+    eos`, the second of type 1, as BERT does.
+    """
+    bos, eos = tokenizer.roles[BOS], tokenizer.roles[EOS]
+
+    def special(text: str, kind: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": text, "type_id": kind}}
+
+    def sequence(name: str, kind: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": kind}}
+
+    single = [special(bos, 0), sequence("A", 0), special(eos, 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, sequence("B", 1), special(eos, 1)],
+        "special_tokens": {
+            text: {"id": text, "ids": [tokenizer.specials[text]], "tokens": [text]}
+            for text in (bos, eos)
+        },
+    }
+
+
 def _added(text: str, i: int) -> dict[str, Any]:
     return {
         "id": i,

@@ -21,6 +21,8 @@ from pipeline.artifacts import ExportedModel
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = ["mlflow>=3.17,<4", "torch>=2.11", "transformers>=5,<6", "safetensors>=0.6"]
 INPUT_EXAMPLE = {"prompt": "Return the", "max_tokens": 8, "temperature": 0.0}
+FILL_MASK_FILE = Path(__file__).with_name("pyfunc_fill_mask.py")
+FILL_MASK_EXAMPLE = {"prompt": "Return the <|mask|>.", "top_k": 3}
 
 
 def signature() -> ModelSignature:
@@ -54,15 +56,26 @@ def signature() -> ModelSignature:
     return ModelSignature(inputs=inputs, params=params)
 
 
+def fill_mask_signature() -> ModelSignature:
+    """A text with masks, and how many tokens are wanted for each."""
+    columns: dict[str, AnyType] = {"prompt": AnyType(), "top_k": AnyType()}
+    inputs = Schema([
+        ColSpec(type=kind, name=name, required=name == "prompt") for name, kind in columns.items()
+    ])  # fmt: skip
+    params = ParamSchema([ParamSpec("top_k", DataType.long, None)])
+    return ModelSignature(inputs=inputs, params=params)
+
+
 def write_mlflow_model(exported: ExportedModel, directory: Path) -> None:
     """Write the MLflow model of `exported` into the new `directory`; loading it is the check."""
+    fills = exported.facts.get("prompt_form") == "fill"
     with _quiet():
         mlflow.pyfunc.save_model(
             str(directory),
-            python_model=str(PYFUNC_FILE),
+            python_model=str(FILL_MASK_FILE if fills else PYFUNC_FILE),
             artifacts={"hf": str(exported.hf_path)},
-            signature=signature(),
-            input_example=INPUT_EXAMPLE,
+            signature=fill_mask_signature() if fills else signature(),
+            input_example=FILL_MASK_EXAMPLE if fills else INPUT_EXAMPLE,
             pip_requirements=REQUIREMENTS,
             metadata={"fingerprint": exported.fingerprint},
         )

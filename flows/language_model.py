@@ -12,6 +12,7 @@ from prefect import flow
 
 from flows import show
 from flows.beginning import begin
+from flows.encoder import run_encoder
 from flows.executing import execute
 from flows.run import Call, Run
 from flows.settings import Preset, Settings, resolve
@@ -67,13 +68,14 @@ class LanguageModel:
 def graph(run: Run) -> LanguageModel:
     """The stages in order; Prefect is in it only if the run is orchestrated."""
     c = run.config
+    c_examples, c_finetune = c.tuning
     eval_set = freeze_eval_set(run, c.eval_set, c.clean.sources)
     corpus = clean_corpus(run, c.clean, eval_set)
     tokenizer = train_tokenizer(run, c.tokenizer, corpus)
     shards = tokenize_corpus(run, c.tokenize, corpus, tokenizer)
-    examples = prepare_examples(run, c.examples, eval_set, corpus)
+    examples = prepare_examples(run, c_examples, eval_set, corpus)
     base = pretrain(run, c.pretrain, shards, tokenizer)
-    tuned = finetune(run, c.finetune, base, examples, tokenizer, shards)
+    tuned = finetune(run, c_finetune, base, examples, tokenizer, shards)
     baselines = measure_baselines(run, c.baselines, corpus, tokenizer, shards, eval_set, base)
     base_report = evaluate(run, c.evaluate, base, tokenizer, eval_set, examples, label="base")
     tuned_report = evaluate(run, c.evaluate, tuned, tokenizer, eval_set, examples, label="tuned")
@@ -124,7 +126,13 @@ def language_model(
 def run_language_model(
     config: RunConfig, call: Call, *, orchestrated: bool
 ) -> LanguageModel | None:
-    """The graph and its report, with Prefect around the stages or without."""
+    """The graph and its report, with Prefect around the stages or without.
+
+    None too for a run that trains an encoder, whose graph is shorter.
+    """
+    if config.trains_encoder:
+        run_encoder(config, call, orchestrated=orchestrated)
+        return None
     return execute(
         config, graph, name="language-model", display=call.display, only=call.only,
         orchestrated=orchestrated, finish=report,

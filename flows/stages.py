@@ -18,6 +18,7 @@ from pipeline.artifacts import (
 from pipeline.stages import blend_shards as _blend
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
+from pipeline.stages import evaluate_masked as _evaluate_masked
 from pipeline.stages import export_model as _export
 from pipeline.stages import finetune as _finetune
 from pipeline.stages import freeze_eval_set as _freeze
@@ -42,6 +43,13 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
         checkpoints = [a for a in parents if isinstance(a, Checkpoint)]
         tokenizers = [a for a in parents if isinstance(a, TrainedTokenizer)]
         examples = [a for a in parents_of(report) if isinstance(a, ExampleSet)]
+        if checkpoints and tokenizers and "masked" in report.manifest.config:
+            return _evaluate_masked.evaluate_masked(
+                run.config.evaluate_masked, checkpoints[0], tokenizers[0], eval_set,
+                root=run.root, runtime=run.config.runtime.build(
+                    device=run.device, journal=Silent(), progress=Silent(), may_build=True
+                ),
+            )  # fmt: skip
         if not (checkpoints and tokenizers and examples):
             raise ArtifactError(f"{champion.ref} has no checkpoint under {run.root} to score again")
         runtime = run.config.runtime.build(
@@ -75,6 +83,7 @@ pretrain = Stage("pretrain", _pretrain.pretrain, show=show.loss_curve, tags=("tr
 finetune = Stage("finetune", _finetune.finetune, show=show.loss_curve, tags=("training",))
 measure_baselines = Stage("baselines", _baselines.measure_baselines)
 evaluate = Stage("evaluate", _evaluate.evaluate, show=show.evaluation)
+evaluate_masked = Stage("evaluate", _evaluate_masked.evaluate_masked, show=show.evaluation)
 export_model = Stage("export", _export.export_model)
 register = Stage("registry", _register.register, show=show.registration, extras=_tracked)
 

@@ -24,7 +24,7 @@ OverridesArgument = Annotated[
 ]
 
 corpus_app = typer.Typer(
-    help="Judge a cleaned corpus again, report it, train filters.", no_args_is_help=True
+    help="Clean a corpus, judge it again, report it, train filters.", no_args_is_help=True
 )
 sft_app = typer.Typer(help="Look at fine-tuning examples.", no_args_is_help=True)
 tokenizer_app = typer.Typer(help="Import and look at tokenizers.", no_args_is_help=True)
@@ -39,6 +39,14 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(tokenizer_app, name="tokenizer")
     app.add_typer(store_app, name="store")
     app.add_typer(registry_app, name="registry")
+
+
+@corpus_app.command("clean")
+def corpus_clean(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+    """Clean the text of a settings file; needs its sections eval_set and clean alone."""
+    from flows.commands.corpus_clean import clean_of_settings
+
+    clean_of_settings(config, overrides or [])
 
 
 @corpus_app.command("rejudge")

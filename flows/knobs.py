@@ -46,7 +46,7 @@ TextFiles = Annotated[
         title="Your text",
         json_schema_extra=_shown(1),
         description="Files, folders or globs (.txt, .md, .jsonl, .jsonl.gz, .jsonl.zst, .parquet) "
-        "on the machine that runs the flow; none: the preset's text",
+        "on the machine that runs the flow; none: the preset's text (zh has none of its own)",
     ),
 ]
 EvalSetName = Annotated[

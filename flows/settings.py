@@ -15,7 +15,7 @@ from pipeline.store.errors import ConfigError
 from pipeline.store.settings_file import read_settings
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
-Preset = Literal["pydocs", "tiny", "nightly"]
+Preset = Literal["pydocs", "tiny", "zh", "nightly"]
 
 
 class Settings(Form):

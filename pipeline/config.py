@@ -118,8 +118,8 @@ class RuntimeConfig(BaseModel):
         )
 
 
-class RunConfig(BaseModel):
-    """Everything one run of the graph needs."""
+class CorpusConfig(BaseModel):
+    """As much of a run's settings as cleaning needs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -128,6 +128,11 @@ class RunConfig(BaseModel):
     tracking: TrackingConfig = TrackingConfig()
     eval_set: EvalSetConfig = EvalSetConfig()
     clean: CleanConfig
+
+
+class RunConfig(CorpusConfig):
+    """Everything one run of the graph needs."""
+
     tokenizer: TokenizerConfig
     tokenize: TokenizeConfig = TokenizeConfig()
     examples: ExamplesConfig | None = None
@@ -188,6 +193,16 @@ def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, override and validate a configuration file."""
     return validate(read_settings(path, overrides), where=str(path))
+
+
+def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusConfig:
+    """The same of a file that may end with `clean`; later sections are not looked at."""
+    later = RunConfig.model_fields.keys() - CorpusConfig.model_fields.keys()
+    settings = read_settings(path, overrides)
+    try:
+        return CorpusConfig.model_validate({k: v for k, v in settings.items() if k not in later})
+    except ValidationError as error:
+        raise ConfigError(explain(error, where=str(path))) from error
 
 
 def explain(error: ValidationError, *, where: str) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from flows.commands.store import existing_root
 from pipeline.artifacts import CleanedCorpus, find_artifact, finished_artifacts
-from pipeline.config import RunConfig, explain, load
+from pipeline.config import CorpusConfig, explain, load_corpus
 from pipeline.corpus.accounts import Amount
 from pipeline.corpus.filters.base import Step
 from pipeline.corpus.filters.judging import labels_of
@@ -73,8 +73,8 @@ def _of_settings(
 ) -> tuple[CleanedCorpus, tuple[Step, ...]]:
     """The newest corpus of these settings, and the steps that the overrides make of them."""
     by_label = [text for text in overrides if _names_a_step(text)]
-    asked = load(path)
-    config = load(path, [text for text in overrides if text not in by_label])
+    asked = load_corpus(path)
+    config = load_corpus(path, [text for text in overrides if text not in by_label])
     corpus = _newest(path, asked, existing_root(_root_of(config, root)))
     return corpus, _overridden(expanded(config.clean.steps), by_label)
 
@@ -85,12 +85,12 @@ def _names_a_step(override: str) -> bool:
     return keys[:2] == ["clean", "steps"] and len(keys) > 3 and not keys[2].isdigit()
 
 
-def _root_of(config: RunConfig, root: Path) -> Path:
+def _root_of(config: CorpusConfig, root: Path) -> Path:
     """The root of the settings, unless `--root` says otherwise."""
     return Path(config.root) if root == DEFAULT_ROOT else root
 
 
-def _newest(path: Path, config: RunConfig, root: Path) -> CleanedCorpus:
+def _newest(path: Path, config: CorpusConfig, root: Path) -> CleanedCorpus:
     corpora = [a for a in finished_artifacts(root) if isinstance(a, CleanedCorpus)]
     same = [c for c in corpora if c.manifest.config == plain(config.clean.identity())]
     names = {source.name for source in config.clean.sources}
@@ -98,7 +98,7 @@ def _newest(path: Path, config: RunConfig, root: Path) -> CleanedCorpus:
     if not same and not alike:
         raise ArtifactError(
             f"{root} holds no corpus of {path} ({len(corpora)} of other sources); build one with "
-            f"`mill run {path}`, or name a corpus"
+            f"`mill corpus clean {path}`, or name a corpus"
         )
     return max(same or alike, key=lambda c: str(c.manifest.provenance.get("ended", "")))
 
@@ -219,7 +219,7 @@ def _told(amount: Amount) -> str:
 def report_corpus(reference: str, *, root: Path) -> None:
     """Write the report of a corpus and print where it is; `reference` as for `rejudge`."""
     if Path(reference).suffix in SETTINGS:
-        config = load(Path(reference))
+        config = load_corpus(Path(reference))
         corpus = _newest(Path(reference), config, existing_root(_root_of(config, root)))
     else:
         corpus = _corpus(reference, root)

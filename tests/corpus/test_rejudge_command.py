@@ -1,10 +1,13 @@
-"""`mill corpus rejudge` and `mill corpus report` as their users meet them."""
+"""`mill corpus clean`, `rejudge` and `report` as their users meet them."""
 
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.commands.corpus import rejudge_corpus, report_corpus
+from flows.commands.corpus_clean import clean_of_settings
+from flows.settings import Settings, resolve
 from pipeline.artifacts import EvalSet
 from pipeline.corpus.sources import JsonlSource
 from pipeline.stages.clean_corpus import CleanConfig, clean_corpus
@@ -101,3 +104,30 @@ def test_the_report_is_written_and_its_place_printed(world, capsys):
     report_corpus(world.settings, root=world.root)
     path = Path(capsys.readouterr().out.strip())
     assert path.is_file() and path.is_relative_to(world.root / "reports")
+
+
+def test_cleaning_needs_no_settings_of_later_stages(world, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "100")
+    whole = yaml.safe_load(Path(world.settings).read_text(encoding="utf-8"))
+    settings = {"root": str(tmp_path / "root"), "runtime": {"workers": 1}, "clean": whole["clean"]}
+    path = write_settings(tmp_path / "corpus.yaml", settings)
+    clean_of_settings(path, ["eval_set.max_bytes=2000"])
+    first = capsys.readouterr().out
+    report = Path(first.split("report ")[1].strip())
+    assert "+ clean" in first and report.is_file()
+    held, kept = (
+        next(line.split() for line in first.splitlines() if line.startswith(name))
+        for name in ("held out", "kept")
+    )
+    assert "\N{MINUS SIGN}" in " ".join(held) and 0 < int(kept[1]) < 21
+    clean_of_settings(path, ["eval_set.max_bytes=2000", "pretrain={not: looked at}"])
+    assert "= clean" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="tokeniser=1: no such setting; did you mean tokeni"):
+        clean_of_settings(path, ["tokeniser=1"])
+
+
+def test_the_chinese_preset_takes_the_text_of_the_form(tmp_path):
+    texts = str(tmp_path / "texts")
+    config = resolve("zh", Settings(text_files=[texts], eval_set_name="mine"))
+    assert [source.paths for source in config.clean.sources] == [(texts,)]
+    assert config.tokenizer.pattern == "han" and config.eval_set.name == "mine"

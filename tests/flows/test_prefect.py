@@ -161,7 +161,7 @@ def test_form_shows_every_knob_with_title_description_and_order(deployments, nam
             assert {"minimum", "exclusiveMinimum"} & set(knob), knob
     assert all(schema["properties"][key]["description"] for key in schema["properties"])
     if "preset" in schema["properties"]:
-        assert schema["properties"]["preset"]["enum"] == ["pydocs", "tiny", "nightly"]
+        assert schema["properties"]["preset"]["enum"] == ["pydocs", "tiny", "zh", "nightly"]
 
 
 def test_form_of_the_whole_graph_has_all_of_its_knobs(deployments):

@@ -1,4 +1,4 @@
-"""FineWeb's filters, ours against datatrove's: speed per core, agreement, memory, two processes.
+"""FineWeb's filters, ours against datatrove's: speed per core, agreement, memory.
 
     python -m benchmarks.cleaning                       90 MB of this machine's documentation
     python -m benchmarks.cleaning --data PAGES.jsonl    other text, {"text": ..., "id": ...} a line
@@ -21,84 +21,57 @@ from pathlib import Path
 
 from benchmarks.agreement import Agreement, compare, own_decisions, peer_decisions
 from benchmarks.corpora import machine_texts, write_corpus
-from benchmarks.peer_environment import DEFAULT_FOLDER, environment, version_of
-from benchmarks.processes import Spent, measure
-from benchmarks.report import render
-from benchmarks.results_file import (
-    CHECKOUT,
-    RESULTS,
-    Claim,
-    Result,
-    Row,
-    here,
-    median,
-    require_clean,
-    today,
-    write_result,
-)
+from benchmarks.peer_environment import environment, version_of
+from benchmarks.processes import Spent
+from benchmarks.results_file import Claim, Result, Row, here, median, require_clean, today
 from benchmarks.shared_input import NUM_FILES, Input, first_documents, grown, prepare
-from pipeline.store.errors import ConfigError, DataError, MillError
+from benchmarks.workspace import (
+    Workspace,
+    at_least,
+    at_most,
+    only_prints,
+    parser_of,
+    rounds_of,
+    run_and_write,
+    tell,
+)
+from pipeline.store.errors import ConfigError, DataError
 
 MEGABYTES, QUICK_MEGABYTES = 90.0, 4.0
 OWN, PARITY = "own words", "spaCy's words"
 WORDS = {OWN: "own", PARITY: "spacy"}
 SPEED, PARITY_SPEED = 30.0, 3.0  # times datatrove per core
 SAME_FATE, SAME_REASON = 0.99, 0.999
-SCALING, MEMORY_BYTES, GROWTH = 1.8, 1e9, 1.1
+MEMORY_BYTES, GROWTH = 1e9, 1.1
 LITTLE_BYTES = 40e6  # ours takes about 2 s for this, as much as for starting up
 FACTOR = 10  # how much larger the corpus is on which memory must stay flat
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where things lie while it runs."""
+class Sides:
+    """The commands that are compared."""
 
-    work: Path
+    space: Workspace
     peer_python: Path
     parity_python: Path
     """A Python that has spaCy beside our own packages."""
 
-    def ours(self, data: Path, name: str, *, words: str = "own", workers: int = 1) -> Spent:
+    def ours(self, data: Path, name: str, *, words: str = "own") -> Spent:
         """One run of our command, its output in `out/NAME`."""
         python = self.parity_python if words == "spacy" else Path(sys.executable)
-        command: list[str | Path] = [
-            python,
-            "-m",
-            "benchmarks.own_cleaning",
-            data,
-            self.fresh(name),
-        ]
-        command += ["--words", words, "--workers", str(workers)]
-        return self._run(command, name, workers, CHECKOUT)
+        out = self.space.fresh(name)
+        return self.space.ours(python, "own_cleaning", data, out, "--words", words, name=name)
 
-    def theirs(self, data: Path, name: str, *, tasks: int = 1) -> Spent:
+    def theirs(self, data: Path, name: str) -> Spent:
         """One run of the peer's command."""
-        # A copy: beside the original lie modules of ours that have names of Python's own.
-        script = shutil.copy(CHECKOUT / "benchmarks" / "peer_cleaning.py", self.work)
-        command: list[str | Path] = [self.peer_python, script, data, self.fresh(name)]
-        command += ["--tasks", str(tasks)]
-        return self._run(command, name, tasks, self.work)
+        out = self.space.fresh(name)
+        return self.space.theirs(self.peer_python, "peer_cleaning.py", data, out, name=name)
 
     def extract(self, pages: Path, data: Path) -> None:
         """The main text of every page below a folder."""
         if not any(pages.rglob("*.htm*")):
             raise DataError(f"--pages {pages} holds no .html file")
-        script = shutil.copy(CHECKOUT / "benchmarks" / "peer_pages.py", self.work)
-        self._run([self.peer_python, script, pages, data], "extract", 1, self.work)
-
-    def out(self, name: str) -> Path:
-        """Where the run `name` wrote."""
-        return self.work / "out" / name
-
-    def fresh(self, name: str) -> Path:
-        """The same, emptied."""
-        shutil.rmtree(self.out(name), ignore_errors=True)
-        return self.out(name)
-
-    def _run(self, command: Sequence[str | Path], name: str, cores: int, cwd: Path) -> Spent:
-        environment = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        log = self.work / f"{name}.log"
-        return measure(command, cores=cores, log=log, environment=environment, directory=cwd)
+        self.space.theirs(self.peer_python, "peer_pages.py", pages, data, name="extract")
 
 
 @dataclass(frozen=True)
@@ -114,94 +87,73 @@ class Rounds:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cleaning", description=__doc__)
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--data", type=Path, help="JSON Lines with `text` and `id`")
-    chosen.add_argument("--pages", type=Path, help="a folder of HTML files")
-    parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER, help="cache of environments")
-    parser.add_argument("--name", default="cleaning", help="of the result file")
-    parser.add_argument("--megabytes", type=float, help="of text, at most")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="print only, 4 MB, one round")
-    parser.add_argument("--no-write", action="store_true", help="measure fully, print only")
+    parser = parser_of("cleaning", __doc__)
+    parser.add_argument("--pages", type=Path, help="a folder of HTML files, in place of --data")
     given = parser.parse_args(arguments)
-    try:
-        result = _measure(given)
-        print(render([result], short=False))
-        if not (given.quick or given.no_write):
-            print(f"written: {write_result(result, RESULTS)}")
-    except MillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_and_write(given, lambda: _measure(given))
 
 
 def _measure(given: argparse.Namespace) -> Result:
+    if given.data is not None and given.pages is not None:
+        raise ConfigError("--data and --pages are both given; give one of them")
     measured = here(("pyarrow", "numba", "numpy"))
-    if not (given.quick or given.no_write):
+    if not only_prints(given):
         require_clean(measured)
     megabytes = given.megabytes or (QUICK_MEGABYTES if given.quick else MEGABYTES)
-    rounds = 1 if given.quick else given.rounds
-    if rounds < 1:
-        raise ConfigError(f"--rounds {rounds} measures nothing; give 1 or more")
+    rounds = rounds_of(given)
     peer_python = environment(given.peers, "datatrove")
     versions = {p: version_of(peer_python, p) for p in ("datatrove", "spacy")}
     measured = replace(measured, versions={**measured.versions, **versions})
     with tempfile.TemporaryDirectory(prefix="gristmill-cleaning-") as directory:
-        bench = Bench(Path(directory), peer_python, environment(given.peers, "spacy"))
-        (bench.work / "out").mkdir()
-        data = _data(bench, given, int(megabytes * 1e6))
-        full = prepare(data, bench.work / "full", max_bytes=int(megabytes * 1e6))
+        space = Workspace(Path(directory))
+        sides = Sides(space, peer_python, environment(given.peers, "spacy"))
+        data = _data(sides, given, int(megabytes * 1e6))
+        full = prepare(data, space.work / "full", max_bytes=int(megabytes * 1e6))
         print(f"{full.documents} documents, {full.num_bytes / 1e6:.1f} MB", file=sys.stderr)
         if full.num_bytes < LITTLE_BYTES:
             print("so little text mostly measures starting up", file=sys.stderr)
-        done = _rounds(bench, full, rounds)
-        rows = _speed_rows(done, full) + _memory_rows(bench, full, done)
-        rows += _scaling_rows(bench, full, rounds)
+        done = _rounds(sides, full, rounds)
+        rows = _speed_rows(done, full) + _memory_rows(sides, full, done)
     for name, agreement in done.agreement.items():
         _print_differences(name, agreement)
     rows += _agreement_rows(done)
     return Result(given.name, today(), measured, tuple(rows), _claims(rows, done))
 
 
-def _data(bench: Bench, given: argparse.Namespace, max_bytes: int) -> Path:
+def _data(sides: Sides, given: argparse.Namespace, max_bytes: int) -> Path:
     """The JSON Lines to clean: given, extracted from pages, or collected here."""
     if given.data is not None:
         return Path(given.data)
-    data = bench.work / "collected.jsonl"
+    data = sides.space.work / "collected.jsonl"
     if given.pages is not None:
-        bench.extract(Path(given.pages).resolve(), data)
+        sides.extract(Path(given.pages).resolve(), data)
     else:
         write_corpus(machine_texts(), data, max_bytes=max_bytes)
     return data
 
 
-def _rounds(bench: Bench, full: Input, rounds: int) -> Rounds:
+def _rounds(sides: Sides, full: Input, rounds: int) -> Rounds:
     """Every side in turns; which begins changes from round to round."""
     modes = list(WORDS)
-    warm = first_documents(full, bench.work / "warm", count=40)
+    warm = first_documents(full, sides.space.work / "warm", count=40)
     for mode in modes:
-        bench.ours(warm.folder, "warm", words=WORDS[mode])
-    few = first_documents(full, bench.work / "few", count=NUM_FILES)
-    starts = {mode: bench.ours(few.folder, "few", words=WORDS[mode]) for mode in modes}
-    starts["theirs"] = bench.theirs(few.folder, "few")
+        sides.ours(warm.folder, "warm", words=WORDS[mode])
+    few = first_documents(full, sides.space.work / "few", count=NUM_FILES)
+    starts = {mode: sides.ours(few.folder, "few", words=WORDS[mode]) for mode in modes}
+    starts["theirs"] = sides.theirs(few.folder, "few")
     ours: dict[str, list[Spent]] = {mode: [] for mode in modes}
     theirs: list[Spent] = []
     for number in range(rounds):
-        sides = ["theirs", *modes]
-        for side in sides if number % 2 else sides[::-1]:
+        order = ["theirs", *modes]
+        for side in order if number % 2 else order[::-1]:
             if side == "theirs":
-                theirs.append(bench.theirs(full.folder, side))
+                theirs.append(sides.theirs(full.folder, side))
             else:
-                ours[side].append(bench.ours(full.folder, side, words=WORDS[side]))
+                ours[side].append(sides.ours(full.folder, side, words=WORDS[side]))
             spent = theirs[-1] if side == "theirs" else ours[side][-1]
-            print(
-                f"round {number + 1}, {side}: {spent.seconds:.1f} s, {spent.cpu_seconds:.1f} s of "
-                f"processor, {spent.peak_bytes / 1e6:.0f} MB",
-                file=sys.stderr,
-            )
-    decided = peer_decisions(bench.out("theirs"))
-    agreement = {mode: compare(own_decisions(bench.out(mode)), decided) for mode in modes}
+            tell(f"round {number + 1}, {side}", spent)
+    decided = peer_decisions(sides.space.out("theirs"))
+    agreement = {mode: compare(own_decisions(sides.space.out(mode)), decided) for mode in modes}
     return Rounds(ours, theirs, starts, agreement)
 
 
@@ -243,11 +195,11 @@ def _beyond_start(megabytes: float, runs: Sequence[Spent], start: Spent) -> tupl
     return tuple(megabytes / seconds for seconds in beyond)
 
 
-def _memory_rows(bench: Bench, full: Input, done: Rounds) -> list[Row]:
+def _memory_rows(sides: Sides, full: Input, done: Rounds) -> list[Row]:
     """Peak memory at one size and at ten times that."""
-    large = grown(full, bench.work / "large", factor=FACTOR)
-    peak = bench.ours(large.folder, "large").peak_bytes / 1e6
-    shutil.rmtree(bench.out("large"))
+    large = grown(full, sides.space.work / "large", factor=FACTOR)
+    peak = sides.ours(large.folder, "large").peak_bytes / 1e6
+    shutil.rmtree(sides.space.out("large"))
     shutil.rmtree(large.folder)
     theirs = tuple(run.peak_bytes / 1e6 for run in done.theirs)
     rows = [
@@ -258,24 +210,6 @@ def _memory_rows(bench: Bench, full: Input, done: Rounds) -> list[Row]:
         for mode, runs in done.ours.items()
     ]  # fmt: skip
     return [*rows, Row(f"peak memory, corpus {FACTOR} times as large", "MB", (peak,), "lower")]
-
-
-def _scaling_rows(bench: Bench, full: Input, rounds: int) -> list[Row]:
-    """How many times as fast two processes are as one, on enough text that starting up is little.
-
-    The peer scales by whole files too; the input consists of two of equal size.
-    """
-    large = grown(full, bench.work / "scaled", factor=4)
-    ours, theirs = [], []
-    for _ in range(rounds):
-        one = bench.ours(large.folder, "one").seconds
-        ours.append(one / bench.ours(large.folder, "two", workers=2).seconds)
-    alone = bench.theirs(full.folder, "theirs-one").seconds
-    theirs.append(alone / bench.theirs(full.folder, "theirs-two", tasks=2).seconds)
-    return [
-        Row("speed of 2 processes over 1", "times", tuple(ours), "higher", "datatrove",
-            tuple(theirs))
-    ]  # fmt: skip
 
 
 def _agreement_rows(done: Rounds) -> list[Row]:
@@ -303,25 +237,22 @@ def _print_differences(name: str, found: Agreement) -> None:
 
 def _claims(rows: Sequence[Row], done: Rounds) -> tuple[Claim, ...]:
     speeds = {mode: _pairwise(done, mode) for mode in done.ours}
-    claims = [_at_least(f"default mode >= {SPEED:.0f}x datatrove per core", SPEED, speeds[OWN])]
+    claims = [at_least(f"default mode >= {SPEED:.0f}x datatrove per core", SPEED, speeds[OWN])]
     found = done.agreement[OWN]
     claims.append(
-        _at_least("default mode, same keep or drop (%)", 100 * SAME_FATE, 100 * found.same_fate)
+        at_least("default mode, same keep or drop (%)", 100 * SAME_FATE, 100 * found.same_fate)
     )
     parity = done.agreement[PARITY]
     claims += [
-        _at_least(f"parity mode >= {PARITY_SPEED:.0f}x", PARITY_SPEED, speeds[PARITY]),
-        _at_least(
-            "parity mode, same first reason (%)", 100 * SAME_REASON, 100 * parity.same_reason
-        ),
+        at_least(f"parity mode >= {PARITY_SPEED:.0f}x", PARITY_SPEED, speeds[PARITY]),
+        at_least("parity mode, same first reason (%)", 100 * SAME_REASON, 100 * parity.same_reason),
     ]
     by_case = {row.case: median(row.ours) for row in rows}
     large = by_case[f"peak memory, corpus {FACTOR} times as large"]
     small = by_case[f"peak memory, {OWN}"]
     claims += [
-        _at_most("peak memory of a worker (MB)", MEMORY_BYTES / 1e6, large),
-        _at_most(f"peak memory at {FACTOR} times the corpus, times", GROWTH, large / small),
-        _at_least("2 processes over 1", SCALING, by_case["speed of 2 processes over 1"]),
+        at_most("peak memory of a worker (MB)", MEMORY_BYTES / 1e6, large),
+        at_most(f"peak memory at {FACTOR} times the corpus, times", GROWTH, large / small),
     ]
     return tuple(claims)
 
@@ -330,14 +261,6 @@ def _pairwise(done: Rounds, mode: str) -> float:
     """Median of the ratios, round by round."""
     pairs = zip(done.ours[mode], done.theirs, strict=True)
     return median([theirs.seconds / ours.seconds for ours, theirs in pairs])
-
-
-def _at_least(claim: str, target: float, value: float) -> Claim:
-    return Claim(claim, target, value, value >= target)
-
-
-def _at_most(claim: str, target: float, value: float) -> Claim:
-    return Claim(claim, target, value, value <= target)
 
 
 if __name__ == "__main__":

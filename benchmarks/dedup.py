@@ -25,23 +25,20 @@ from benchmarks.dedup_clusters import (
     parity_partition,
     peer_partition,
 )
-from benchmarks.peer_environment import DEFAULT_FOLDER, environment, version_of
-from benchmarks.processes import Spent, measure
-from benchmarks.report import render
-from benchmarks.results_file import (
-    CHECKOUT,
-    RESULTS,
-    Claim,
-    Result,
-    Row,
-    here,
-    median,
-    require_clean,
-    today,
-    write_result,
-)
+from benchmarks.peer_environment import environment, version_of
+from benchmarks.processes import Spent
+from benchmarks.results_file import Claim, Result, Row, here, median, require_clean, today
 from benchmarks.shared_input import Input, first_documents, prepare
-from pipeline.store.errors import ConfigError, MillError
+from benchmarks.workspace import (
+    Workspace,
+    at_least,
+    at_most,
+    only_prints,
+    parser_of,
+    rounds_of,
+    run_and_write,
+    tell,
+)
 
 MEGABYTES, QUICK_MEGABYTES = 100.0, 4.0
 SPEED, GOAL = 15.0, 40.0  # times datatrove per core
@@ -51,149 +48,95 @@ PEER = "datatrove-dedup"
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where things lie while it runs."""
+class Sides:
+    """The commands that are compared."""
 
-    work: Path
+    space: Workspace
     peer_python: Path
     parity_python: Path
 
     def ours(self, data: Path, name: str, *options: str) -> Spent:
         """One run of our command, its output in `out/NAME`."""
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "benchmarks.own_dedup",
-            data,
-            self.fresh(name),
-            *options,
-        ]
-        return self._run(command, name, CHECKOUT)
+        out, python = self.space.fresh(name), Path(sys.executable)
+        return self.space.ours(python, "own_dedup", data, out, *options, name=name)
 
     def theirs(self, data: Path, name: str, *options: str) -> Spent:
         """One run of the peer's."""
-        script = CHECKOUT / "benchmarks" / "peer_dedup.py"
-        # -P: the other benchmarks beside the script must not pass for its modules.
-        command: list[str | Path] = [self.peer_python, "-P", script, data, self.fresh(name)]
-        return self._run([*command, *options], name, self.work)
+        out = self.space.fresh(name)
+        return self.space.theirs(self.peer_python, "peer_dedup.py", data, out, *options, name=name)
 
     def parity(self, data: Path, normalisation: Path, out: Path) -> Spent:
         """Our arithmetic on the peer's words and hashes."""
-        command: list[str | Path] = [
-            self.parity_python,
-            "-m",
-            "benchmarks.dedup_parity",
-            data,
-            normalisation,
-            out,
-        ]
-        return self._run(command, "parity", CHECKOUT)
+        arguments = (data, normalisation, out)
+        return self.space.ours(self.parity_python, "dedup_parity", *arguments, name="parity")
 
     def comparison(self, documents: int) -> Spent:
         """The comparison alone, of made-up signatures."""
-        folder = self.work / "made-up"
+        folder, python = self.space.work / "made-up", Path(sys.executable)
         shutil.rmtree(folder, ignore_errors=True)
-        module = [sys.executable, "-m", "benchmarks.synthetic_signatures"]
-        self._run([*module, "make", folder, "--documents", str(documents)], "make", CHECKOUT)
-        spent = self._run([*module, "merge", folder], "merge", CHECKOUT)
+        make = ("make", folder, "--documents", str(documents))
+        self.space.ours(python, "synthetic_signatures", *make, name="make")
+        spent = self.space.ours(python, "synthetic_signatures", "merge", folder, name="merge")
         shutil.rmtree(folder)
         return spent
-
-    def out(self, name: str) -> Path:
-        """Where the run `name` wrote."""
-        return self.work / "out" / name
-
-    def fresh(self, name: str) -> Path:
-        """The same, emptied."""
-        shutil.rmtree(self.out(name), ignore_errors=True)
-        return self.out(name)
-
-    def _run(self, command: Sequence[str | Path], name: str, cwd: Path) -> Spent:
-        environment = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        log = self.work / f"{name}.log"
-        return measure(command, cores=1, log=log, environment=environment, directory=cwd)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dedup", description=__doc__)
-    parser.add_argument("--data", type=Path, help="JSON Lines with `text` and `id`")
-    parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER, help="cache of environments")
-    parser.add_argument("--name", default="dedup", help="of the result file")
-    parser.add_argument("--megabytes", type=float, help="of text, at most")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="print only, 4 MB, one round")
-    parser.add_argument("--no-write", action="store_true", help="measure fully, print only")
-    given = parser.parse_args(arguments)
-    try:
-        result = _measure(given)
-        print(render([result], short=False))
-        if not (given.quick or given.no_write):
-            print(f"written: {write_result(result, RESULTS)}")
-    except MillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    given = parser_of("dedup", __doc__).parse_args(arguments)
+    return run_and_write(given, lambda: _measure(given))
 
 
 def _measure(given: argparse.Namespace) -> Result:
     measured = here(("pyarrow", "numba", "numpy"))
-    if not (given.quick or given.no_write):
+    if not only_prints(given):
         require_clean(measured)
     megabytes = given.megabytes or (QUICK_MEGABYTES if given.quick else MEGABYTES)
-    rounds = 1 if given.quick else given.rounds
-    if rounds < 1:
-        raise ConfigError(f"--rounds {rounds} measures nothing; give 1 or more")
+    rounds = rounds_of(given)
     peer_python = environment(given.peers, PEER)
     versions = {p: version_of(peer_python, p) for p in ("datatrove", "spacy", "xxhash")}
     measured = replace(measured, versions={**measured.versions, **versions})
     with tempfile.TemporaryDirectory(prefix="gristmill-dedup-") as directory:
-        bench = Bench(Path(directory), peer_python, environment(given.peers, "spacy"))
-        (bench.work / "out").mkdir()
+        space = Workspace(Path(directory))
+        sides = Sides(space, peer_python, environment(given.peers, "spacy"))
         data = given.data
         if data is None:
-            data = bench.work / "machine.jsonl"
+            data = space.work / "machine.jsonl"
             write_corpus(machine_texts(), data, max_bytes=int(megabytes * 1e6))
-        full = prepare(data, bench.work / "full", max_bytes=int(megabytes * 1e6))
+        full = prepare(data, space.work / "full", max_bytes=int(megabytes * 1e6))
         print(f"{full.documents} documents, {full.num_bytes / 1e6:.1f} MB", file=sys.stderr)
-        ours, theirs = _rounds(bench, full, rounds)
+        ours, theirs = _rounds(sides, full, rounds)
         rows = _speed_rows(ours, theirs, full)
-        cluster_rows, same = _cluster_rows(bench, full)
-        memory_rows = _memory_rows(bench, QUICK_DOCUMENTS if given.quick else DOCUMENTS)
+        cluster_rows, same = _cluster_rows(sides, full)
+        memory_rows = _memory_rows(sides, QUICK_DOCUMENTS if given.quick else DOCUMENTS)
     ratio = median([b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)])
     peak = max(row.ours[0] for row in memory_rows)
+    memory = f"peak memory of comparing {DOCUMENTS[-1]:,} documents (MB)"
     claims = (
-        Claim(f"MinHash, whole command >= {SPEED:.0f}x datatrove", SPEED, ratio, ratio >= SPEED),
-        Claim(f"the goal, >= {GOAL:.0f}x", GOAL, ratio, ratio >= GOAL),
+        at_least(f"MinHash, whole command >= {SPEED:.0f}x datatrove", SPEED, ratio),
+        at_least(f"the goal, >= {GOAL:.0f}x", GOAL, ratio),
         Claim("parity mode, clusters equal to datatrove's (%)", 100.0, same, same == 100.0),
-        Claim(
-            f"peak memory of comparing {DOCUMENTS[-1]:,} documents (MB)", MEMORY_BYTES / 1e6,
-            peak, peak <= MEMORY_BYTES / 1e6,
-        ),
-    )  # fmt: skip
+        at_most(memory, MEMORY_BYTES / 1e6, peak),
+    )
     all_rows = (*rows, *cluster_rows, *memory_rows)
     return Result(given.name, today(), measured, all_rows, claims)
 
 
-def _rounds(bench: Bench, full: Input, rounds: int) -> tuple[list[Spent], list[Spent]]:
+def _rounds(sides: Sides, full: Input, rounds: int) -> tuple[list[Spent], list[Spent]]:
     """Both sides in turns; which begins changes from round to round."""
-    warm = first_documents(full, bench.work / "warm", count=40)
-    bench.ours(warm.folder, "warm")
+    warm = first_documents(full, sides.space.work / "warm", count=40)
+    sides.ours(warm.folder, "warm")
     ours: list[Spent] = []
     theirs: list[Spent] = []
     for number in range(rounds):
         for side in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
             if side == "ours":
-                spent = bench.ours(full.folder, side)
+                spent = sides.ours(full.folder, side)
                 ours.append(spent)
             else:
-                spent = bench.theirs(full.folder, side)
+                spent = sides.theirs(full.folder, side)
                 theirs.append(spent)
-            print(
-                f"round {number + 1}, {side}: {spent.seconds:.1f} s, {spent.cpu_seconds:.1f} s of "
-                f"processor, {spent.peak_bytes / 1e6:.0f} MB",
-                file=sys.stderr,
-            )
+            tell(f"round {number + 1}, {side}", spent)
     return ours, theirs
 
 
@@ -216,12 +159,12 @@ def _speed_rows(ours: Sequence[Spent], theirs: Sequence[Spent], full: Input) -> 
     ]  # fmt: skip
 
 
-def _cluster_rows(bench: Bench, full: Input) -> tuple[list[Row], float]:
+def _cluster_rows(sides: Sides, full: Input) -> tuple[list[Row], float]:
     """Clusters of the parity mode, and what our own words and the verification change."""
-    bench.theirs(full.folder, "clusters", "--clusters")
-    peer = peer_partition(bench.out("clusters"))
-    out = bench.work / "parity.json"
-    bench.parity(full.folder, bench.out("clusters") / "normalisation.json", out)
+    sides.theirs(full.folder, "clusters", "--clusters")
+    peer = peer_partition(sides.space.out("clusters"))
+    out = sides.space.work / "parity.json"
+    sides.parity(full.folder, sides.space.out("clusters") / "normalisation.json", out)
     parity = parity_partition(out)
     same = 100.0 * len(peer & parity) / max(len(peer | parity), 1)
     print(f"parity: {len(peer & parity)} of {len(peer | parity)} clusters equal", file=sys.stderr)
@@ -232,8 +175,8 @@ def _cluster_rows(bench: Bench, full: Input) -> tuple[list[Row], float]:
         )
     ]  # fmt: skip
     for closure in ("verified", "unverified"):
-        bench.ours(full.folder, closure, "--closure", closure)
-        own = own_partition(bench.out(closure))
+        sides.ours(full.folder, closure, "--closure", closure)
+        own = own_partition(sides.space.out(closure))
         rows += _agreement_rows(closure, own, peer, full.documents)
     return rows, same
 
@@ -259,11 +202,11 @@ def _agreement_rows(closure: str, own: Partition, peer: Partition, documents: in
     ]  # fmt: skip
 
 
-def _memory_rows(bench: Bench, sizes: Sequence[int]) -> list[Row]:
+def _memory_rows(sides: Sides, sizes: Sequence[int]) -> list[Row]:
     """Peak memory of the comparison alone."""
     rows = []
     for documents in sizes:
-        spent = bench.comparison(documents)
+        spent = sides.comparison(documents)
         print(f"{documents} documents compared in {spent.seconds:.1f} s", file=sys.stderr)
         rows.append(
             Row(f"peak memory, {documents:,} documents compared", "MB",

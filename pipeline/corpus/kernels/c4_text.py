@@ -18,6 +18,7 @@ from pipeline.corpus.kernels.phrases import (
     JAVASCRIPT,
     LOREM_IPSUM,
     POLICY,
+    may_hold_phrase,
     phrase_around,
 )
 from pipeline.corpus.kernels.utf8 import decode, readonly
@@ -31,6 +32,9 @@ _CITATIONS = (b"[edit]", b"[citation needed]")  # and [1], [], which are told by
 _LONGEST = max(map(len, _CITATIONS))
 _BYTES = np.array([list(phrase.ljust(_LONGEST, b"\0")) for phrase in _CITATIONS], np.uint8)
 _LENGTHS = np.array([len(phrase) for phrase in _CITATIONS], np.int64)
+
+_ENDS_LINE = np.zeros(256, np.bool_)
+_ENDS_LINE[[*range(10, 14), *range(28, 31), 0xC2, 0xE2]] = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def _rewrite(
     for row in range(len(offsets) - 1):
         begin, at, hi = end, offsets[row], offsets[row + 1]
         while at < hi:
-            stop, gap, brackets = _line_end(data, at, hi)
+            stop, gap = _line_end(data, at, hi)
             first, last = strip_limits(data, at, stop, classes)
             at = stop + gap
             if last - first > max_word_chars:  # only then can a word be longer
@@ -134,7 +138,9 @@ def _rewrite(
                 counts[FEW_WORDS, row] += 1
                 continue
             start, is_short = end, words < min_words
-            cuts, removed = brackets and drops_citations, 0
+            cuts, removed = False, 0
+            if drops_citations:
+                cuts = _has_bracket(data, np.uint64(first), np.uint64(last))
             if cuts:
                 end, removed = _copy_without_citations(data, first, last, classes, out, end)
                 counts[CITATIONS, row] += removed
@@ -175,16 +181,23 @@ def _copy(data: Array, first: np.uint64, last: np.uint64, out: Array, to: np.uin
 
 @inner
 def _line_end(data: Array, at: int, hi: int) -> Any:
-    """(where the line at data[at] ends, bytes of its boundary, whether it holds a [)."""
-    brackets = False
-    for place in range(np.uint64(at), np.uint64(hi)):
-        byte = data[place]
-        if byte < 32 or byte == 0xC2 or byte == 0xE2:
+    """(where the line at data[at] ends, bytes of its boundary)."""
+    place, stop = np.uint64(at), np.uint64(hi)
+    while place < stop:
+        if _ENDS_LINE[data[place]]:
             gap = line_break(data, np.int64(place), hi)
             if gap:
-                return np.int64(place), gap, brackets
-        brackets |= byte == _BRACKET
-    return hi, 0, brackets
+                return np.int64(place), gap
+        place += np.uint64(1)
+    return hi, 0
+
+
+@inner
+def _has_bracket(data: Array, first: np.uint64, last: np.uint64) -> bool:
+    found = False
+    for place in range(first, last):
+        found |= data[place] == _BRACKET
+    return found
 
 
 @inner
@@ -256,6 +269,8 @@ def _judge_line(data: Array, start: int, end: int, is_short: bool, needs_mark: b
         return UNFINISHED
     if is_short:
         return FEW_WORDS
+    if not may_hold_phrase(data, np.uint64(start), np.uint64(end)):
+        return KEPT
     curly, script, policy = False, False, False
     for place in range(np.uint64(start), np.uint64(end)):
         byte = data[place]

@@ -18,13 +18,12 @@ def carried_tokens(tokens: TokenTable, lines: KeptLines) -> TokenTable:
     fresh = TokenTable.of(lines.data, begins, begins + lines.sizes[cited])
     room = len(tokens.starts) + len(fresh.starts)
     starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
-    facts = [np.empty(room, values.dtype) for values in tokens.facts]
-    bounds = np.zeros(len(tokens) + 1, np.int64)
+    flags, bounds = np.empty(room, np.uint8), np.zeros(len(tokens) + 1, np.int64)
     _carry(
         tokens.starts,
         tokens.ends,
         tokens.bounds,
-        *tokens.facts,
+        tokens.flags,
         lines.sources,
         lines.targets,
         lines.sizes,
@@ -32,16 +31,14 @@ def carried_tokens(tokens: TokenTable, lines: KeptLines) -> TokenTable:
         fresh.starts,
         fresh.ends,
         fresh.bounds,
-        *fresh.facts,
+        fresh.flags,
         starts,
         ends,
         bounds,
-        *facts,
+        flags,
     )
     count = int(bounds[-1])
-    return TokenTable.with_facts(
-        lines.data, starts[:count], ends[:count], bounds, [values[:count] for values in facts]
-    )
+    return TokenTable.with_flags(lines.data, starts[:count], ends[:count], bounds, flags[:count])
 
 
 @leaf
@@ -49,8 +46,6 @@ def _carry(
     starts: Array,
     ends: Array,
     bounds: Array,
-    hashes: Array,
-    chars: Array,
     flags: Array,
     sources: Array,
     targets: Array,
@@ -59,36 +54,31 @@ def _carry(
     fresh_starts: Array,
     fresh_ends: Array,
     fresh_bounds: Array,
-    fresh_hashes: Array,
-    fresh_chars: Array,
     fresh_flags: Array,
     new_starts: Array,
     new_ends: Array,
     new_bounds: Array,
-    new_hashes: Array,
-    new_chars: Array,
     new_flags: Array,
 ) -> None:
-    count, cited = 0, 0
+    cited = 0
+    count, one = np.uint64(0), np.uint64(1)
     for row in range(len(bounds) - 1):
-        k, last = bounds[row], bounds[row + 1]
+        k, last = np.uint64(bounds[row]), np.uint64(bounds[row + 1])
         for line in range(lines[row], lines[row + 1]):
             first = sources[line]
             if first < 0:
                 for fresh in range(fresh_bounds[cited], fresh_bounds[cited + 1]):
                     new_starts[count], new_ends[count] = fresh_starts[fresh], fresh_ends[fresh]
-                    new_hashes[count], new_chars[count] = fresh_hashes[fresh], fresh_chars[fresh]
                     new_flags[count] = fresh_flags[fresh]
-                    count += 1
+                    count += one
                 cited += 1
                 continue
-            shift = targets[line] - first
+            shift, end = targets[line] - first, first + sizes[line]
             while k < last and starts[k] < first:
-                k += 1
-            while k < last and starts[k] < first + sizes[line]:
+                k += one
+            while k < last and starts[k] < end:
                 new_starts[count], new_ends[count] = starts[k] + shift, ends[k] + shift
-                new_hashes[count], new_chars[count] = hashes[k], chars[k]
                 new_flags[count] = flags[k]
-                count += 1
-                k += 1
+                count += one
+                k += one
         new_bounds[row + 1] = count

@@ -17,6 +17,10 @@ SHORT_LINE_CHARS = 30  # FineWeb (Penedo et al. 2024): lines of 30 characters or
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _NEWLINE, _CARRIAGE_RETURN, _HASH, _DOT, _HYPHEN = 10, 13, 35, 46, 45
 _ELLIPSIS, _BULLET, _NEXT_LINE, _LINE_SEPARATOR = 0x2026, 0x2022, 0x85, 0x2028
+_POWERS = np.array([pow(int(_STEP), k, 1 << 64) for k in range(1, 1025)], np.uint64)
+_COUNTED = np.zeros(256, np.bool_)
+"""Whether a byte is counted by `line_shapes` or may begin a line boundary."""
+_COUNTED[[_HASH, _DOT, *range(10, 14), *range(28, 31), 0xC2, 0xE2]] = True
 
 
 def repeated_pieces(data: U8, offsets: I64) -> I64:
@@ -74,9 +78,29 @@ def _scratch(data: U8, offsets: I64) -> tuple[npt.NDArray[np.uint64], npt.NDArra
 def _most_lines(data: Array, offsets: Array, most: Array) -> None:
     for row in range(len(offsets) - 1):
         count = 2
-        for at in range(offsets[row], offsets[row + 1]):
+        for at in range(np.uint64(offsets[row]), np.uint64(offsets[row + 1])):
             count += data[at] == _NEWLINE
         most[0] = max(most[0], count)
+
+
+@inner
+def _piece_sum(data: Array, first: int, last: int) -> tuple[np.uint64, int]:
+    """(a polynomial over data[first:last], code points in it).
+
+    Each byte has a power of its own, so that no step waits for the one before and all become
+    vector instructions: three times as fast as multiplying on.
+    """
+    key, chars = np.uint64(0), 0
+    lo, hi = np.uint64(first), np.uint64(last)
+    block = np.uint64(len(_POWERS))
+    while lo < hi:
+        key = (key ^ key >> np.uint64(32)) * _STEP  # the order of blocks matters, too
+        for k in range(min(block, hi - lo)):
+            byte = data[lo + k]
+            key += np.uint64(byte) * _POWERS[k]
+            chars += (byte & 0xC0) != 0x80
+        lo += block
+    return key, chars
 
 
 @inner
@@ -120,12 +144,12 @@ def strip_limits(data: Array, lo: int, hi: int, classes: Array) -> tuple[int, in
 @inner
 def _line(data: Array, at: int, hi: int) -> tuple[np.uint64, int, int]:
     r"""(key, characters, end) of the line at data[at], which ends before `\n` or at hi."""
-    key, chars, end = np.uint64(0), 0, at
-    while end < hi and data[end] != _NEWLINE:
-        key = (key + np.uint64(data[end])) * _STEP
-        chars += (data[end] & 0xC0) != 0x80
-        end += 1
-    return _piece_key(key, end - at), chars, end
+    end, stop = np.uint64(at), np.uint64(hi)
+    while end < stop and data[end] != _NEWLINE:
+        end += np.uint64(1)
+    last = np.int64(end)
+    key, chars = _piece_sum(data, at, last)
+    return _piece_key(key, last - at), chars, last
 
 
 @leaf
@@ -192,10 +216,7 @@ def _trimmed(
             at = end
             if first == last:
                 continue
-            key, chars = np.uint64(0), 0
-            for k in range(first, last):
-                key = (key + np.uint64(data[k])) * _STEP
-                chars += (data[k] & 0xC0) != 0x80
+            key, chars = _piece_sum(data, first, last)
             found[0, row] += 1
             found[2, row] += chars
             if not _is_new(_piece_key(key, last - first), row + 1, keys, stamps):
@@ -224,20 +245,27 @@ def line_break(data: Array, at: int, hi: int) -> int:
 def _shapes(data: Array, offsets: Array, classes: Array, found: Array) -> None:
     for row in range(len(offsets) - 1):
         at, hi = offsets[row], offsets[row + 1]
-        hashes, dots, ellipses, run = 0, 0, 0, 0
+        hashes, dots, ellipses = 0, 0, 0
         lines, bullets, endings = 0, 0, 0
         start = at
         while start < hi:
             end, gap = start, 0
             while end < hi:
+                # Most bytes end no line and are not counted.
+                place, stop = np.uint64(end), np.uint64(hi)
+                while place < stop and not _COUNTED[data[place]]:
+                    place += np.uint64(1)
+                end = np.int64(place)
+                if end == hi:
+                    break
                 byte = data[end]
                 if byte == _HASH:
                     hashes += 1
-                run = run + 1 if byte == _DOT else 0
-                if run == 3:
-                    dots += 1
-                    run = 0
-                if byte < 0x20 or byte >= 0xC2:
+                elif byte == _DOT:
+                    if end + 2 < hi and data[end + 1] == _DOT and data[end + 2] == _DOT:
+                        dots += 1
+                        end += 2
+                else:
                     gap = line_break(data, end, hi)
                     if gap:
                         break
@@ -263,6 +291,16 @@ def _ends_in_ellipsis(data: Array, lo: int, hi: int) -> bool:
     return (a == _DOT and b == _DOT and c == _DOT) or (a == 0xE2 and b == 0x80 and c == 0xA6)
 
 
+@inner
+def _is_blank(data: Array, at: int, end: int, classes: Array) -> bool:
+    while at < end:
+        code, width = decode(data, at)
+        if code >= TABLE_SIZE or not classes[code] & SPACE:
+            return False
+        at += width
+    return True
+
+
 @leaf
 def _web(
     data: Array, offsets: Array, classes: Array, keys: Array, stamps: Array, found: Array
@@ -271,25 +309,18 @@ def _web(
         start, hi = offsets[row], offsets[row + 1]
         lines, terminal, short, again, total, breaks = 0, 0, 0, 0, 0, 0
         while start <= hi:
-            end, key, chars, blank, last = start, np.uint64(0), 0, True, np.int64(0)
-            while end < hi and data[end] != _NEWLINE:
-                byte = data[end]
-                key = (key + np.uint64(byte)) * _STEP
-                if (byte & 0xC0) != 0x80:
-                    chars += 1
-                    last = end
-                    if blank:
-                        code, _ = decode(data, end)
-                        blank = code < TABLE_SIZE and (classes[code] & SPACE) != 0
-                end += 1
+            key, chars, end = _line(data, start, hi)
             total += chars
             breaks += end < hi
-            if not blank:
+            if not _is_blank(data, start, end, classes):
+                last = end - 1
+                while (data[last] & 0xC0) == 0x80:
+                    last -= 1
                 lines += 1
                 short += chars <= SHORT_LINE_CHARS
                 code, _ = decode(data, last)
                 terminal += code < TABLE_SIZE and (classes[code] & TERMINAL) != 0
-                if not _is_new(_piece_key(key, end - start), row + 1, keys, stamps):
+                if not _is_new(key, row + 1, keys, stamps):
                     again += chars
             start = end + 1
         found[0, row], found[1, row], found[2, row] = lines, terminal, short

@@ -38,6 +38,11 @@ _SCRATCH = (  # code points, their bytes, tokens' first and last code points, ma
     CHUNK_BYTES,
 )
 
+_MEMO_SLOTS = 1 << 15  # 512 KB: words come back within a text, and few would be found further off
+_MEMO_BYTES, _MEMO_TOKENS = 255, 7  # of a chunk that is remembered: a byte for each token's length
+_FNV_OFFSET = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
+_FNV_PRIME = np.uint64(0x100000001B3)
+
 I64 = npt.NDArray[np.int64]
 
 
@@ -49,6 +54,7 @@ def split_tokens(data: npt.NDArray[np.uint8], begins: I64, ends: I64) -> tuple[I
     total = int((ends - begins).sum())
     bounds = np.zeros(len(begins) + 1, np.int64)
     scratch = [np.empty(size, np.int32) for size in _SCRATCH]
+    memo = [np.zeros(_MEMO_SLOTS, np.uint64) for _ in range(2)]
     table = exceptions()
     # Prose has a token per 5 bytes, Chinese one per 3, nothing more than one per byte.
     for capacity in (total // 3 + 1024, total + 1024):
@@ -64,6 +70,7 @@ def split_tokens(data: npt.NDArray[np.uint8], begins: I64, ends: I64) -> tuple[I
             table.joins,
             table.reach,
             *scratch,
+            *memo,
             firsts,
             lasts,
             bounds,
@@ -131,6 +138,49 @@ def _read_chunk(
 
 
 @inner
+def _read_ascii(data: Array, at: int, end: int) -> tuple[np.uint64, int]:
+    """(hash, bytes) of the chunk at `at` if it is short and all of it ASCII; 0 bytes if not."""
+    key, place = _FNV_OFFSET, np.uint64(at)
+    limit = np.uint64(min(end, at + _MEMO_BYTES))
+    while place < limit:
+        byte = data[place]
+        if byte <= 32 or byte >= 127:
+            break
+        key = (key ^ np.uint64(byte)) * _FNV_PRIME
+        place += np.uint64(1)
+    stop = np.int64(place)
+    if stop < end and data[stop] != 32 and data[stop] != 10:
+        return key, 0
+    return key, stop - at
+
+
+@inner
+def _packed(places: Array, firsts: Array, lasts: Array, found: int) -> np.uint64:
+    """The lengths of up to seven tokens above their number; 0 when there are more or gaps."""
+    if found > _MEMO_TOKENS:
+        return np.uint64(0)
+    packed, before = np.uint64(found), np.int64(0)
+    for k in range(found):
+        if firsts[k] != before:
+            return np.uint64(0)
+        before = np.int64(lasts[k])
+        length = np.uint64(places[lasts[k]] - places[firsts[k]])
+        packed |= length << np.uint64(8 * k + 8)
+    return packed
+
+
+@inner
+def _unpack(packed: np.uint64, at: int, starts: Array, ends: Array, count: int) -> int:
+    for _ in range(packed & np.uint64(255)):
+        packed >>= np.uint64(8)
+        starts[count] = at
+        at += np.int64(packed & np.uint64(255))
+        ends[count] = at
+        count += 1
+    return count
+
+
+@inner
 def _after_char(data: Array, at: int, end: int, classes: Array) -> int:
     """Where the character at `at` ends with the marks that belong to it."""
     _, width = decode(data, at)
@@ -159,11 +209,17 @@ def _split_batch(
     firsts: Array,
     lasts: Array,
     marks: Array,
+    memo_keys: Array,
+    memo_tokens: Array,
     starts: Array,
     ends: Array,
     bounds: Array,
 ) -> int:
-    """How many tokens were written; -1 when there was no room for all."""
+    """How many tokens were written; -1 when there was no room for all.
+
+    `memo_tokens` are the tokens of the last chunk whose hash led to that slot. Chunks return: in
+    documentation two of three that are no plain words are found there.
+    """
     count = 0
     for row in range(len(document_begins)):
         at, end = document_begins[row], document_ends[row]
@@ -183,6 +239,12 @@ def _split_batch(
                     count += 1
                     at += 1
                 continue
+            key, ascii_size = _read_ascii(data, at, end)
+            slot = key >> np.uint64(49)
+            if ascii_size and memo_keys[slot] == key:
+                count = _unpack(memo_tokens[slot], at, starts, ends, count)
+                at += ascii_size
+                continue
             size, stop, kinds = _read_chunk(data, at, end, classes, codes, places)
             if count + size + 8 > len(starts):
                 return -1
@@ -201,6 +263,10 @@ def _split_batch(
                     lasts,
                     marks,
                 )
+                if ascii_size:
+                    packed = _packed(places, firsts, lasts, found)
+                    if packed:
+                        memo_keys[slot], memo_tokens[slot] = key, packed
                 for k in range(found):
                     starts[count] = at + places[firsts[k]]
                     ends[count] = at + places[lasts[k]]

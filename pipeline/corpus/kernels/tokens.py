@@ -10,7 +10,7 @@ then judges by it. Everything but the spans is computed from the text.
 Legend: N documents, W tokens.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -51,17 +51,17 @@ class TokenTable:
         return cls(data, *split_tokens(data, begins, ends))
 
     @classmethod
-    def with_facts(
+    def with_flags(
         cls,
         data: npt.NDArray[np.uint8],
         starts: I64,
         ends: I64,
         bounds: I64,
-        facts: Sequence[npt.NDArray[Any]],
+        flags: npt.NDArray[np.uint8],
     ) -> "TokenTable":
-        """A table whose hashes, chars and flags are known already."""
+        """A table whose flags are known already."""
         table = cls(data, starts, ends, bounds)
-        table.__dict__["facts"] = tuple(readonly(values) for values in facts)
+        table.__dict__["flags"] = readonly(flags)
         return table
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class TokenTable:
         """(W,) code points of each token."""
         return self.facts[1]
 
-    @property
+    @cached_property
     def flags(self) -> npt.NDArray[np.uint8]:
         """(W,) HAS_ALPHA, HAS_NON_SYMBOL, ALL_PUNCTUATION, IS_SENTENCE_END (see `describe`)."""
         return self.facts[2]

@@ -22,12 +22,13 @@ from pipeline.corpus.rewrites.spans import I64, Text
 
 _LOCAL, _ALNUM, _DIGIT, _WORD = 1, 2, 4, 8
 _DOT, _HYPHEN, _AT, _COLON, _OPEN, _CLOSE = (ord(char) for char in ".-@:[]")
+_BLOCK = 256  # bytes looked at together
 _ATOM_SIGNS = b"!#$%&'*+/=?^_`{|}~-"  # RFC 5322's atext
 
 
 def email_spans(text: Text) -> tuple[I64, I64]:
     """((K,) starts, (K,) ends) of all e-mail addresses, ascending."""
-    ats = text.positions_of(_AT)
+    ats = _positions(text, only_between_digits=False)
     if not len(ats):
         return ats, ats
     documents = text.documents_of(ats)
@@ -41,11 +42,10 @@ def email_spans(text: Text) -> tuple[I64, I64]:
 
 def ip_spans(text: Text, *, public_only: bool) -> tuple[I64, I64]:
     """((K,) starts, (K,) ends) of all IPv4 addresses, ascending; leading zeros disqualify one."""
-    dots = text.positions_of(_DOT)
+    # Most dots end sentences: a digit must stand on both sides.
+    dots = _positions(text, only_between_digits=True)
     if not len(dots):
         return dots, dots
-    # Most dots end sentences: a digit must stand on both sides.
-    dots = _between_digits(text, dots)
     documents = text.documents_of(dots)
     starts, ends = np.empty_like(dots), np.empty_like(dots)
     count = _ips(
@@ -94,10 +94,53 @@ def _byte_classes() -> npt.NDArray[np.uint8]:
     return table
 
 
-def _between_digits(text: Text, dots: I64) -> I64:
-    inside = dots[(dots > text.offsets[0]) & (dots + 1 < text.offsets[-1])]
-    classes = _byte_classes()
-    return inside[(classes[text.data[inside - 1]] & classes[text.data[inside + 1]] & _DIGIT) > 0]
+def _positions(text: Text, *, only_between_digits: bool) -> I64:
+    """(K,) where `@` stands; or where a dot does, with a digit on either side of it."""
+    byte = _DOT if only_between_digits else _AT
+    first, last = int(text.offsets[0]), int(text.offsets[-1])
+    room = 1 << 12
+    while True:
+        found = np.empty(room, np.int64)
+        count = _find(text.data, first, last, byte, only_between_digits, found)
+        if count <= room:
+            return found[:count]
+        room = count
+
+
+@leaf
+def _find(
+    data: npt.NDArray[np.uint8], first: int, last: int, byte: int, is_number: bool, found: I64
+) -> int:
+    """Fill `found` as far as it reaches; how many there are."""
+    count, at, end = 0, np.uint64(first), np.uint64(last)
+    one = np.uint64(1)
+    while at < end:
+        # Blocks without the byte are passed over by vector instructions.
+        stop = min(at + np.uint64(_BLOCK), end)
+        hits = 0
+        if is_number:
+            for k in range(max(at, np.uint64(first) + one), min(stop, end - one)):
+                before, after = data[k - one], data[k + one]
+                # As bytes: what is less than 0 becomes more than 9.
+                is_digit = (np.uint8(before - 48) < 10) & (np.uint8(after - 48) < 10)
+                hits += (data[k] == byte) & is_digit
+        else:
+            for k in range(at, stop):
+                hits += data[k] == byte
+        if hits:
+            for k in range(at, stop):
+                if data[k] != byte:
+                    continue
+                if is_number:
+                    if k == np.uint64(first) or k + one >= end:
+                        continue
+                    if not (48 <= data[k - one] <= 57 and 48 <= data[k + one] <= 57):
+                        continue
+                if count < len(found):
+                    found[count] = k
+                count += 1
+        at = stop
+    return count
 
 
 @leaf

@@ -16,7 +16,12 @@ from pipeline.conversations.formats import (
     read_rows,
 )
 from pipeline.conversations.near_prompts import without_near_prompts
-from pipeline.conversations.splits import Pairs, unit_hash, without_repeats
+from pipeline.conversations.splits import (
+    Pairs,
+    unit_hash,
+    without_held_out_turns,
+    without_repeats,
+)
 from pipeline.corpus.sources.huggingface import HuggingFaceSource
 from pipeline.store.errors import DataError
 
@@ -160,6 +165,7 @@ def pairs_from_files(
             f"{first['position']}), more than max_bad_fraction={config.max_bad_fraction}; mend the "
             "file or raise the limit"
         )
+    pairs = without_held_out_turns(pairs)
     if config.min_jaccard is not None:
         pairs = without_near_prompts(pairs, config.min_jaccard)
     if isinstance(config, JsonlPairs) and config.weights:

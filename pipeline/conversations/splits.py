@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.conversations.example import Example
+from pipeline.conversations.example import Example, Message
 from pipeline.corpus.words import find_words
 
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so no word of an n-gram is lost
@@ -43,16 +43,55 @@ def unit_hash(seed: int, *names: str) -> float:
 def without_repeats(
     examples: Iterable[Example], seen: set[str], removed: Counter[str]
 ) -> list[Example]:
-    """The examples whose prompt, up to case and white space, is not in `seen`, which grows."""
+    """The examples whose prompt, up to case and white space, is not in `seen`, which grows.
+
+    A pair's prompt and a conversation that asks the same as its only question are one prompt.
+    """
     kept = []
     for example in examples:
-        key = hashlib.sha256(normalised(example.question).encode("utf-8", "replace")).hexdigest()
+        asked = example.question if example.messages else f"user: {example.prompt}"
+        key = _digest(asked)
         if key in seen:
             removed["repeated_prompt"] += 1
         else:
             seen.add(key)
             kept.append(example)
     return kept
+
+
+def without_held_out_turns(pairs: Pairs) -> Pairs:
+    """The pairs without training and validation conversations that hold a held-out answer.
+
+    Of one conversation there may be several rows, each a turn longer, or with another ending: what
+    an earlier turn answers in training must not be asked in what is only measured. An answer counts
+    as the same after the same turns; those that two conversations open with by chance ("hi") have
+    others. Removals are counted as `held_out_turn`.
+    """
+    held_out = {turn for example in pairs.held_out for turn in _answered_turns(example)}
+    kept = Pairs(held_out=pairs.held_out, removed=pairs.removed.copy())
+    for split in ("validation", "train"):
+        for example in pairs.of(split):
+            if held_out.isdisjoint(_answered_turns(example)):
+                kept.of(split).append(example)
+            else:
+                kept.removed["held_out_turn"] += 1
+    return kept
+
+
+def _answered_turns(example: Example) -> list[str]:
+    """A key of each answer together with all that led to it."""
+    pair = (Message("user", example.prompt), Message("assistant", example.answer))
+    lines: list[str] = []
+    keys = []
+    for message in example.messages or pair:
+        lines.append(f"{message.role}: {message.content}")
+        if message.role == "assistant":
+            keys.append(_digest("\n".join(lines)))
+    return keys
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(normalised(text).encode("utf-8", "replace")).hexdigest()
 
 
 def normalised(text: str) -> str:

@@ -33,7 +33,7 @@ from pipeline.store.files import replacing, sha256_file
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
 
-VERSION = 3
+VERSION = 4
 OBJECTS = "objects.arrow"
 OBJECT_COLUMNS = tuple(DocObject.__dataclass_fields__)
 

@@ -14,6 +14,7 @@ from pipeline.serving.loading import LoadedModel, load_model
 from pipeline.serving.server import serve
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_text
+from pipeline.training.filling import fill_masks, filled
 
 
 def chat_with(
@@ -28,6 +29,9 @@ def chat_with(
     }  # fmt: skip
 
     def reply(prompt: str) -> None:
+        if loaded.fills_masks:
+            print_filled(loaded, prompt, count=top_k or 5)
+            return
         for text in stream_answer(loaded, prompt, **settings):
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -53,6 +57,14 @@ def chat_with(
             print(f"error: {error}", file=sys.stderr)
 
 
+def print_filled(loaded: LoadedModel, text: str, *, count: int) -> None:
+    """The text with its masks filled, then the candidates for each, best first."""
+    found = fill_masks(loaded.model, loaded.tokenizer, text, count=count)
+    print(filled(text, found))
+    for place in found:
+        print("  " + ", ".join(f"{c.text!r} {c.probability:.3f}" for c in place))
+
+
 def serve_model(reference: str, *, host: str, port: int, root: Path) -> None:
     """Answer over HTTP until Ctrl-C."""
     serve(reference, host, port, root=_root_of(reference, root))
@@ -66,6 +78,7 @@ def trace_text(
     if path.is_dir():
         raise ConfigError(f"--html={path} is a directory; name a file in it")
     loaded = _loaded(reference, root)
+    loaded.require_decoder("mill trace")
     traced = trace(loaded.model, loaded.tokenizer, text, answer=answer)
     Console().print(render_trace(traced))
     write_text(path, render_trace_html(traced))

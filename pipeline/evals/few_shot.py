@@ -59,6 +59,26 @@ def asked_ids(
     return [tokenizer.bos, *tokenizer.encode(solved + question.prompt)]
 
 
+def few_shot_prompt(
+    question: str,
+    examples: Sequence[tuple[str, str]] = (),
+    *,
+    task: str = "",
+    answer_mark: str = "=>",
+) -> str:
+    """Zero-, one- or few-shot prompt: task, then solved examples, then the question, open.
+
+    In the form of Brown et al. 2020, figure 2.1: `sea otter => loutre de mer`, one per line; the
+    answer is what a model goes on with. ValueError where a line break would end an example early.
+    """
+    for text in (question, *(part for pair in examples for part in pair)):
+        if "\n" in text:
+            raise ValueError(f"{text[:60]!r} holds a line break, which ends an example; replace it")
+    lines = [task] if task else []
+    lines += [f"{asked} {answer_mark} {answer}" for asked, answer in examples]
+    return "\n".join([*lines, f"{question} {answer_mark}"])
+
+
 def token_f1(answer: str, expected: str) -> float:
     """Harmonic mean of precision and recall over words (Rajpurkar et al. 2016, SQuAD).
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from pipeline.store.errors import ArtifactError
+from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import read_json
 from pipeline.tokens.ranks import byte_alphabet
 from pipeline.tokens.tokenizer import ASSISTANT, END, SYSTEM, USER
@@ -82,6 +82,13 @@ class HuggingFaceTokenizer:
         """Ends a turn."""
         return self.roles["end"]
 
+    @property
+    def mask(self) -> int:
+        """Stands for a hidden token; ConfigError in a tokenizer without one."""
+        if "mask" not in self.roles:
+            raise ConfigError("this model's tokenizer has no mask token; ask an encoder")
+        return self.roles["mask"]
+
     def encode(self, text: str) -> list[int]:
         """Ordinary ids of `text`; a lone surrogate counts as U+FFFD."""
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -121,13 +128,16 @@ def _roles(directory: Path, specials: Mapping[str, int]) -> dict[str, int]:
     path = directory / "tokenizer_config.json"
     config = read_json(path) if path.is_file() else {}
     named = {}
-    for role in ("bos", "eos", "pad"):
+    for role in ("bos", "eos", "pad", "cls", "sep", "mask"):
         token = config.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
         if isinstance(token, str) and token in specials:
             named[role] = specials[token]
-    eos = named.get("eos", specials.get("<|endoftext|>"))
+    eos = named.get("eos", named.get("sep", specials.get("<|endoftext|>")))
     if eos is None:
         raise ArtifactError(f"{directory} names no eos_token; add it to tokenizer_config.json")
-    roles = {"bos": named.get("bos", eos), "eos": eos, "pad": named.get("pad", eos)}
+    bos = named.get("bos", named.get("cls", eos))
+    roles = {"bos": bos, "eos": eos, "pad": named.get("pad", eos)}
+    if "mask" in named:
+        roles["mask"] = named["mask"]
     return roles | {role: specials.get(text, eos) for role, text in _ROLES.items()}

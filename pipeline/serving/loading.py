@@ -30,7 +30,7 @@ from pipeline.serving.hf_tokenizer import HuggingFaceTokenizer
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import read_json
 from pipeline.store.manifest import is_finished
-from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.tokens.tokenizer import MASK, Tokenizer
 from pipeline.tracking.config import TrackingConfig
 
 MODEL_STAGES = ("pretrain", "finetune", "export")
@@ -68,6 +68,19 @@ class LoadedModel:
     def stop_ids(self) -> list[int]:
         """The ids that end an answer."""
         return stop_ids(self.tokenizer, self.prompt_form)
+
+    @property
+    def fills_masks(self) -> bool:
+        """Whether it is an encoder: it finds masked tokens and continues nothing."""
+        return bool(self.model.config.attention == "bidirectional")
+
+    def require_decoder(self, command: str) -> None:
+        """ConfigError for an encoder where text is to be continued."""
+        if self.fills_masks:
+            raise ConfigError(
+                f"{self.name} is an encoder, which {command} cannot use: it continues nothing; ask "
+                f'it with mill chat {self.name} --once "... {MASK} ..."'
+            )
 
     @property
     def context_length(self) -> int:

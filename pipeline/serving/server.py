@@ -141,6 +141,7 @@ def serve(
     ConfigError or ArtifactError if the model cannot be loaded, ConfigError if the port is taken.
     """
     loaded = load_model(reference, root, tracking=tracking)
+    loaded.require_decoder("mill serve")
     hosts = ("localhost", "127.0.0.1", "[::1]", "::1", host) if _is_loopback(host) else ()
     config = uvicorn.Config(
         create_app(loaded, reference, hosts=hosts), host=host, port=port, log_level="warning"

@@ -3,14 +3,45 @@
 "the <|mask|> sat" -> bos the <m> sat eos -> probabilities at <m> -> cat 0.31, dog 0.12, ...
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from model.language_model import LanguageModel
 from pipeline.store.errors import ConfigError
-from pipeline.tokens.tokenizer import MASK, Tokenizer
+from pipeline.tokens.tokenizer import MASK
+
+
+class MaskTokenizer(Protocol):
+    """What filling needs of a tokenizer; ours and Hugging Face's both have it."""
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest id."""
+
+    @property
+    def bos(self) -> int:
+        """Opens a text."""
+
+    @property
+    def eos(self) -> int:
+        """Ends a text."""
+
+    @property
+    def mask(self) -> int:
+        """Stands for a hidden token."""
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """Special token text -> id."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ordinary ids of `text`."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +53,7 @@ class Candidate:
     probability: float
 
 
-def masked_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+def masked_ids(tokenizer: MaskTokenizer, text: str) -> list[int]:
     """`bos ... eos` of a text in which `<|mask|>` is the mask token, and nothing else is special.
 
     ConfigError for a text without one.
@@ -38,7 +69,7 @@ def masked_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 @torch.inference_mode()
 def fill_masks(
-    model: LanguageModel, tokenizer: Tokenizer, text: str, *, count: int = 5
+    model: LanguageModel, tokenizer: MaskTokenizer, text: str, *, count: int = 5
 ) -> list[list[Candidate]]:
     """The `count` likeliest tokens for each `<|mask|>` of `text`, best first.
 
@@ -51,7 +82,7 @@ def fill_masks(
     logits = model.logits(model.hidden(inputs)[0, places.to(model.device)]).float()  # (M, V)
     logits[:, tokenizer.vocab_size :] = float("-inf")
     logits[:, sorted(tokenizer.specials.values())] = float("-inf")
-    best = logits.softmax(dim=-1).topk(min(count, len(tokenizer.ranks)))
+    best = logits.softmax(dim=-1).topk(min(count, tokenizer.vocab_size - len(tokenizer.specials)))
     return [
         [
             Candidate(token, tokenizer.decode([token]), probability)

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.conversations.example import Example, Message
-from pipeline.evals.few_shot import asked_ids, choose_shots, token_f1
+from pipeline.evals.few_shot import asked_ids, choose_shots, few_shot_prompt, token_f1
 from pipeline.tokens.tokenizer import with_our_specials
 
 BYTES = with_our_specials("bytes", r"(?s:.)", {bytes([i]): i for i in range(256)})
@@ -61,3 +61,17 @@ def test_shots_are_the_same_whatever_the_order_and_fit_the_room():
 )
 def test_token_f1_by_hand(answer, expected, f1):
     assert token_f1(answer, expected) == pytest.approx(f1)
+
+
+def test_prompts_with_zero_one_and_few_examples_have_the_published_form() -> None:
+    task = "Translate English to French:"
+    pairs = [("sea otter", "loutre de mer"), ("mint", "menthe")]
+    assert few_shot_prompt("cheese", task=task) == "Translate English to French:\ncheese =>"
+    assert few_shot_prompt("cheese", pairs[:1], task=task) == (
+        "Translate English to French:\nsea otter => loutre de mer\ncheese =>"
+    )
+    assert few_shot_prompt("cheese", pairs) == (
+        "sea otter => loutre de mer\nmint => menthe\ncheese =>"
+    )
+    with pytest.raises(ValueError, match="line break"):
+        few_shot_prompt("two\nlines")

@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(given, prog_name="mill")
     except SystemExit as end:
-        if end.code == INTERRUPTED and given[:1] == ["run"]:
+        if end.code == INTERRUPTED and (given[:1] == ["run"] or given[:2] == ["corpus", "clean"]):
             print("stopped; the same command goes on where this one ended", file=sys.stderr)
         raise
     except MillError as error:

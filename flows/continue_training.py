@@ -89,6 +89,9 @@ def grow(run: Run, nights: Nights) -> Grown:
         new = arrived(c.clean.sources, nights, root=run.root, runtime=runtime)
         for note in new.notes:
             run.display.line(f"    {note}", style="dim")
+        for reference in nights.lost():
+            text = f"    warning: {reference} of an earlier night is gone; its files are new again"
+            run.display.line(text, style="yellow")
         if not links and not new.sources:
             raise ArtifactError(
                 f"{nights.path} knows every file but no corpus; remove it to start the nights anew"

@@ -22,7 +22,7 @@ from pipeline.corpus.sources.file_source import FileSource
 from pipeline.corpus.sources.files import NAME_BEGINS
 from pipeline.corpus.sources.inputs import InputFile
 from pipeline.corpus.sources.jobs import contents_of, jobs_of
-from pipeline.store.errors import ArtifactError, DataError
+from pipeline.store.errors import DataError
 from pipeline.store.files import check_name, file_lock
 from pipeline.store.manifest import is_finished
 from pipeline.store.provenance import now
@@ -57,21 +57,28 @@ class Nights:
         self.path = root / "journal" / f"nights-{name}.jsonl"
 
     def links(self) -> tuple[Link, ...]:
-        """The chain, oldest first; ArtifactError when a corpus or its shards are gone."""
-        found: dict[str, Link] = {}
-        for record in read_all(self.path).records:
-            if record.event == "joined" and record.facts is not None:
-                link = self._opened(record.facts)
-                found.setdefault(link.corpus.key, link)
-        return tuple(found.values())
+        """The chain, oldest first, as far as it is there."""
+        found = (self._opened(facts) for facts in self._joined())
+        return tuple({link.corpus.key: link for link in found if link is not None}.values())
+
+    def lost(self) -> tuple[str, ...]:
+        """What belongs to the chain and is gone; the text of its files is new again."""
+        return tuple(
+            str(facts["shards"])
+            for facts in self._joined()
+            if facts["shards"] and self._opened(facts) is None
+        )
 
     def contents(self) -> frozenset[str]:
-        """What stands for the content of every file in the chain."""
+        """What stands for the content of every file in the chain.
+
+        Also of files that brought nothing new: a corpus of copies is not missed when it is gone.
+        """
         return frozenset(
             content
-            for record in read_all(self.path).records
-            if record.event == "joined" and record.facts is not None
-            for content in record.facts.get("contents", ())
+            for facts in self._joined()
+            if facts["shards"] is None or self._opened(facts) is not None
+            for content in facts.get("contents", ())
         )
 
     def join(self, link: Link, contents: Sequence[str]) -> None:
@@ -106,18 +113,21 @@ class Nights:
         ):
             yield
 
-    def _opened(self, facts: Mapping[str, Any]) -> Link:
+    def _joined(self) -> list[Mapping[str, Any]]:
+        records = read_all(self.path).records
+        return [r.facts for r in records if r.event == "joined" and r.facts is not None]
+
+    def _opened(self, facts: Mapping[str, Any]) -> Link | None:
+        """The link, None where its corpus or its shards are gone."""
         corpus = seek_artifact(self.root, facts["corpus"])
         wanted = facts["shards"]
         shards = seek_artifact(self.root, wanted) if wanted else None
-        if isinstance(corpus, CleanedCorpus) and (wanted is None or shards is not None):
-            usable = shards if isinstance(shards, TokenShards) else None
-            return Link(corpus, usable, int(facts.get("files", 0)))
-        gone = wanted if isinstance(corpus, CleanedCorpus) else facts["corpus"]
-        raise ArtifactError(
-            f"{gone} belongs to the nights of {self.name} and is not under {self.root}; bring it "
-            f"back, or start the nights anew (remove {self.path})"
-        )
+        if not isinstance(corpus, CleanedCorpus):
+            return None
+        if wanted is not None and not isinstance(shards, TokenShards):
+            return None
+        usable = shards if isinstance(shards, TokenShards) else None
+        return Link(corpus, usable, int(facts.get("files", 0)))
 
     def _append(self, event: str, facts: Mapping[str, Any]) -> None:
         journal = FileJournal(self.path)

@@ -170,3 +170,15 @@ def test_changed_tokenizer_settings_are_refused_before_training(three_nights):
     settings = {**three_nights["settings"], "tokenizer": {"kind": "trained", "vocab_size": 512}}
     with pytest.raises(ConfigError, match="undo the change of `tokenizer`"):
         tonight(settings)
+
+
+def test_lost_corpus_of_a_night_makes_its_files_new_again(three_nights):
+    root = three_nights["folder"] / "with a loss"
+    shutil.copytree(three_nights["root"], root)
+    nights = Nights(root, "small")
+    link = [link for link in nights.links() if link.shards is not None][-1]
+    known = nights.contents()
+    shutil.rmtree(link.corpus.path)
+    assert nights.lost() == (link.shards.ref,)
+    assert len(nights.links()) == len(Nights(three_nights["root"], "small").links()) - 1
+    assert len(known - nights.contents()) == link.files

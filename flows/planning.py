@@ -43,6 +43,8 @@ def workload(config: RunConfig, root: Path) -> Workload:
     horizon = config.pretrain.horizon
     row_tokens = config.pretrain.batch_rows * config.pretrain.context_length
     tokens = horizon.tokens if isinstance(horizon, Tokens) else horizon.steps * row_tokens
+    if (budget := config.pretrain.budget) is not None:  # in minutes: not known before
+        tokens = budget.tokens if isinstance(budget, Tokens) else 0
     unique = text_bytes / BYTES_PER_TOKEN
     workers = (
         config.runtime.workers

@@ -11,7 +11,7 @@ from typing import Any
 from model.architectures import AnyModel
 from model.objectives import AnyObjective, CausalLM, objective_for
 from pipeline.artifacts import Checkpoint, TokenShards, TrainedTokenizer
-from pipeline.store.building import artifact_key, build
+from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ConfigError
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
@@ -25,9 +25,11 @@ from pipeline.training.config import PretrainConfig, Tokens
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
 from pipeline.training.objective import build_objective
+from pipeline.training.sizing import SizePlan, compared, resolve_size
 from pipeline.training.start import Start, resolve_start
 
 VERSION = 1
+BYTES_PER_TOKEN = 4.0  # where shards of an earlier version do not tell
 MAX_EPOCHS = (
     4  # repeated data is nearly as good as new up to here: Muennighoff et al. 2023, figure 1
 )
@@ -44,11 +46,21 @@ def pretrain(
     """Train a language model on `shards`; ConfigError when they or the tokenizer do not fit."""
     vocabulary = Tokenizer.load(tokenizer.path)
     _check_shards(config, shards, vocabulary)
+    inputs = [shards.key, tokenizer.key]
+    config, plan = resolve_size(
+        config,
+        vocab_size=vocabulary.vocab_size,
+        unique_tokens=shards.num_tokens,
+        bytes_per_token=float(shards.facts.get("bytes_per_token", BYTES_PER_TOKEN)),
+        inputs=inputs,
+        root=root,
+        runtime=runtime,
+    )
     start = resolve_start(config, vocabulary=vocabulary, root=root)
     objective = _objective(config, start.model, vocabulary)
     _warn_of_the_cap(start.model, runtime)
     settings = _identity(config, start, objective)
-    inputs = [shards.key, tokenizer.key, *start.inputs]
+    inputs += start.inputs
     dtype = resolve_dtype(
         config.dtype,
         identity=["pretrain", settings, inputs],
@@ -63,12 +75,27 @@ def pretrain(
     build(
         key,
         directory,
-        lambda _directory: train_artifact(job, runtime, _facts(job, start, shards, runtime)),
+        lambda _directory: _trained(job, start, shards, runtime, plan),
         root=root,
         runtime=runtime,
         resume=True,
     )
     return Checkpoint(directory, key.fingerprint)
+
+
+def _trained(
+    job: TrainingJob, start: Start, shards: TokenShards, runtime: Runtime, plan: SizePlan | None
+) -> Outcome:
+    """The outcome, beside its prediction where the size was chosen from a budget."""
+    outcome = train_artifact(job, runtime, _facts(job, start, shards, runtime))
+    if plan is None:
+        return outcome
+    beside = compared(plan, outcome.facts)
+    runtime.progress.event("predicted", {
+        **beside, "validation_loss": outcome.facts.get("final_validation_loss"),
+        "tokens_per_second": outcome.facts.get("tokens_per_second"),
+    })  # fmt: skip
+    return replace(outcome, facts={**outcome.facts, **beside})
 
 
 def num_steps(config: PretrainConfig) -> int:
@@ -102,12 +129,14 @@ def _identity(config: PretrainConfig, start: Start, objective: AnyObjective) -> 
     del settings["recompute_blocks"]
     for name, unmade in (
         ("batching", plain(CutWindows())), ("objective", plain(CausalLM())), ("z_loss", 0.0),
-        ("average", None),
+        ("average", None), ("size", None), ("budget", None),
     ):  # fmt: skip
         if settings[name] == unmade:
             del settings[name]
     if start.model.logit_softcap is None:
         settings["model"].pop("logit_softcap", None)
+    if settings["model"].get("activation") == "gelu_tanh":
+        del settings["model"]["activation"]
     return settings
 
 

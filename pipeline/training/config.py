@@ -45,6 +45,17 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Minutes:
+    """A budget of training time on this machine."""
+
+    minutes: float = required("Minutes of training.", gt=0.0, le=1_000_000.0)
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID_EXTRA
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
 class Steps:
     """A horizon in optimiser steps."""
 
@@ -114,6 +125,12 @@ class PretrainConfig:
         "Architecture; the vocabulary is the tokenizer's. null: that of `start`.",
         discriminator="kind",
     )
+    size: Literal["auto"] | None = setting(
+        None, "auto: model, horizon, batch, optimiser and schedule follow from `budget`."
+    )
+    budget: Minutes | Tokens | None = setting(
+        None, "What `size: auto` may spend: {minutes: n} or {tokens: n}."
+    )
     context_length: int = setting(256, "Positions per row.", ge=8, le=1 << 20)
     batch_rows: int = setting(16, _ROWS, ge=1, le=1 << 20)
     micro_batch_rows: int | None = setting(None, _MICRO, ge=1)
@@ -148,10 +165,13 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.size is not None or self.budget is not None:
+            _check_auto(self)
+            return
         _check_micro_batch(self)
         if self.model is None and isinstance(self.start, Scratch):
             raise ValueError(
-                "model is missing; name an architecture, or another start than scratch"
+                "model is missing; name an architecture, size: auto, or another start than scratch"
             )
 
 
@@ -220,6 +240,20 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         check(self)
         _check_micro_batch(self)
+
+
+def _check_auto(config: PretrainConfig) -> None:
+    """`size: auto` needs a budget, and decides what must not be set beside it."""
+    if config.size is None or config.budget is None:
+        given, missing = ("budget", "size: auto") if config.size is None else ("size", "budget")
+        raise ValueError(
+            f"{given} is set without {missing}; write size: auto with budget: {{minutes: 5}}"
+        )
+    if not isinstance(config.start, Scratch):
+        raise ValueError("size: auto chooses a new model; leave start out, or name a horizon")
+    for name in ("model", "batch_rows", "micro_batch_rows", "horizon", "optimizer", "schedule"):
+        if getattr(config, name) != PretrainConfig.__dataclass_fields__[name].default:
+            raise ValueError(f"{name} is chosen by size: auto; leave it out, or leave size out")
 
 
 def _check_micro_batch(config: PretrainConfig | FinetuneConfig) -> None:

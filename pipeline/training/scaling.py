@@ -1,0 +1,164 @@
+"""The rules of `size: auto`: which model, batch and rates a budget buys, and the loss to expect.
+
+    budget --> for every size of the ladder: tokens it can be trained on in the budget
+           --> the loss law's prediction for that size and so many tokens --> the smallest wins
+
+N parameters inside the blocks, D trained tokens, U unique tokens. Depth is the one dial: width is
+64 times the depth (nanochat's aspect ratio), heads are 64 wide, the gated network is 8/3 as wide.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from model.language_model import Initialization
+from model.optim import MuonConfig
+from model.qwen3 import Qwen3Config
+from model.schedule import WarmupStableDecaySchedule
+
+HEAD_WIDTH = 64
+DEPTHS = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32)
+MAX_EPOCHS = 4  # up to here a repeated token is worth a new one: Muennighoff et al. 2023, figure 1
+REPEAT_DECAY = 15.39  # R*_D of the same paper's fitted law (section 3.1)
+EXCESS_DECAY = 5.31  # R*_N there: parameters beyond what the unique text can use
+NEARLY_BEST = 1.01  # beyond MAX_EPOCHS the smallest model within 1 % of the best is taken; guess
+REGULARISED_DECAY = 0.1  # of Muon's matrices beyond MAX_EPOCHS; guess, not swept
+
+# Batch in positions: 4,096 was best for 3 M tokens here; the exponent is nanochat's (dev/LOG.md).
+REFERENCE_BATCH, REFERENCE_TOKENS, BATCH_EXPONENT = 4096, 3_000_000, 0.383
+# Muon's rate holds for every width; AdamW's for tables falls with the width's root (nanochat).
+REFERENCE_WIDTH = 192
+
+
+@dataclass(frozen=True)
+class LossLaw:
+    """Nats per byte = floor + a / N^alpha + b / D^beta, D in bytes of text.
+
+    The form is Hoffmann et al. 2022; their constants say more than log(V) at these sizes, so these
+    are fitted to runs of this project on the documentation of Python: see docs/lab-notes.md.
+    """
+
+    floor: float
+    a: float
+    alpha: float
+    b: float
+    beta: float
+
+    def best_parameters(self, text_bytes: float) -> float:
+        """N at which a FLOP buys as much by size as by text (the optimum of N * D)."""
+        slope = self.alpha * self.a / (self.beta * self.b)
+        return float((slope * text_bytes**self.beta) ** (1.0 / self.alpha))
+
+    def nats_per_byte(self, parameters: float, text_bytes: float) -> float:
+        """The prediction for a model of `parameters` inside its blocks."""
+        return self.floor + self.a / parameters**self.alpha + self.b / text_bytes**self.beta
+
+
+LAW = LossLaw(floor=0.35, a=12.0, alpha=0.34, b=60.0, beta=0.30)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One size of the ladder under a budget."""
+
+    depth: int
+    tokens: int
+    predicted_loss: float
+    """Nats per token."""
+    tokens_per_second: float
+
+
+def auto_model(depth: int) -> Qwen3Config:
+    """The model of a depth; vocabulary and context are the run's."""
+    width = HEAD_WIDTH * depth
+    return Qwen3Config(
+        width=width, layers=depth, heads=depth, kv_heads=depth, head_width=HEAD_WIDTH,
+        hidden_width=64 * math.ceil(width * 8 / 3 / 64), rope_theta=10_000.0, tied_head=False,
+        init=Initialization(head_std=0.001, zero_outputs=True),
+    )  # fmt: skip
+
+
+def block_parameters(depth: int) -> int:
+    """Weights of the matrices inside the blocks."""
+    model = auto_model(depth)
+    return depth * (4 * model.width**2 + 3 * model.width * model.hidden_width)
+
+
+def auto_optimizer(depth: int, *, epochs: float) -> MuonConfig:
+    """Muon at its own rate, AdamW's rates by width; decay where text is repeated too often."""
+    scale = math.sqrt(REFERENCE_WIDTH / (HEAD_WIDTH * depth))
+    base = MuonConfig()
+    return MuonConfig(
+        embedding_learning_rate=base.embedding_learning_rate * scale,
+        head_learning_rate=base.head_learning_rate * scale,
+        weight_decay=REGULARISED_DECAY if epochs > MAX_EPOCHS else base.weight_decay,
+    )
+
+
+def auto_schedule() -> WarmupStableDecaySchedule:
+    """Half of the steps at the full rate, then straight down to nothing."""
+    return WarmupStableDecaySchedule(warmup_fraction=0.02, decay_fraction=0.5)
+
+
+def auto_batch_rows(tokens: int, context_length: int) -> int:
+    """Rows of a step: a power of two nearest to the rule, and at least 20 steps in the run."""
+    positions = REFERENCE_BATCH * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
+    rows = 2 ** round(math.log2(max(1.0, positions / context_length)))
+    most = max(1, tokens // (20 * context_length))
+    return max(1, min(rows, 2 ** int(math.log2(most))))
+
+
+def effective_tokens(tokens: float, unique: float) -> float:
+    """What `tokens` trained on `unique` ones are worth in new ones (Muennighoff et al. 2023)."""
+    return _saturating(tokens, unique, REPEAT_DECAY)
+
+
+def _saturating(amount: float, useful: float, decay: float) -> float:
+    """`amount` up to `useful`; the rest counts less and less, `decay` times `useful` at most."""
+    if amount <= useful:
+        return amount
+    excess = amount / useful - 1.0
+    return useful * (1.0 + decay * (1.0 - math.exp(-excess / decay)))
+
+
+def predicted_loss(
+    depth: int, tokens: float, *, unique: float, bytes_per_token: float, law: LossLaw = LAW
+) -> float:
+    """Nats per token on held-out text after a whole run."""
+    worth = effective_tokens(tokens, unique) * bytes_per_token
+    parameters = float(block_parameters(depth))
+    if tokens > unique:  # repeated text cannot use every size
+        usable = law.best_parameters(min(tokens, unique) * bytes_per_token)
+        parameters = _saturating(parameters, usable, EXCESS_DECAY)
+    return law.nats_per_byte(parameters, worth) * bytes_per_token
+
+
+def candidates(
+    rates: Mapping[int, float],
+    *,
+    seconds: float | None,
+    tokens: int | None,
+    unique: int,
+    bytes_per_token: float,
+) -> list[Candidate]:
+    """Every depth of `rates` (tokens per second) under a budget of seconds or of tokens."""
+    found = []
+    for depth, rate in sorted(rates.items()):
+        trained = tokens if tokens is not None else int(rate * (seconds or 0.0))
+        if trained < 1:
+            continue
+        loss = predicted_loss(depth, trained, unique=unique, bytes_per_token=bytes_per_token)
+        found.append(Candidate(depth, trained, loss, rate))
+    return found
+
+
+def best(found: Sequence[Candidate], *, unique: int) -> Candidate:
+    """The smallest predicted loss; where text is repeated too often, the smallest model near it."""
+    lowest = min(found, key=lambda candidate: (candidate.predicted_loss, candidate.depth))
+    if lowest.tokens <= MAX_EPOCHS * unique:
+        return lowest
+    limit = NEARLY_BEST * lowest.predicted_loss
+    return min(
+        (candidate for candidate in found if candidate.predicted_loss <= limit),
+        key=lambda candidate: candidate.depth,
+    )

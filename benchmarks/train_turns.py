@@ -1,9 +1,9 @@
 """A process that holds trainers and steps them on request; runs in the peers' environment.
 
     python -m benchmarks.train_turns JOB.json
-JOB: {shape, threads, keep_memory, nanogpt}. Each line on stdin is `ARM DTYPE STEPS`, each line on
-stdout answers with the seconds of those steps and the last loss; an arm is built when it is first
-named. The first line out says that the imports are done.
+JOB: {shape, threads, keep_memory, nanogpt, device}. Each line on stdin is `ARM DTYPE STEPS`, each
+line on stdout answers with the seconds of those steps and the last loss; an arm is built when it is
+first named. The first line out says that the imports are done.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     if job["keep_memory"]:
         keep_freed_memory()
+    device = job.get("device", "cpu")
     generator = torch.Generator().manual_seed(0)
     shape = Shape(**job["shape"])
     size = (shape.rows, shape.context_length)
@@ -53,8 +54,8 @@ def main() -> None:
         built = time.perf_counter() - before
         seconds, loss = [], float("nan")
         for _ in range(int(steps)):
-            inputs = torch.randint(shape.vocab_size, size, generator=generator)
-            targets = torch.randint(shape.vocab_size, size, generator=generator)
+            inputs = torch.randint(shape.vocab_size, size, generator=generator).to(device)
+            targets = torch.randint(shape.vocab_size, size, generator=generator).to(device)
             before = time.perf_counter()
             loss = arm.step(inputs, targets)
             seconds.append(time.perf_counter() - before)
@@ -67,7 +68,7 @@ def main() -> None:
 def build(name: str, dtype: str, shape: Shape, job: dict[str, Any]) -> Arm:
     """The arm called `name`; `-compiled` at its end compiles it."""
     plain = name.removesuffix("-compiled")
-    options = {"compile_model": plain != name}
+    options = {"compile_model": plain != name, "device": job.get("device", "cpu")}
     if plain == "ours":
         return our_adamw(shape, dtype, **options)
     if plain == "ours-tanh":

@@ -1,0 +1,73 @@
+"""The picture of the loss curves: `python -m benchmarks.train_plot`.
+
+Reads results/train_loss_curves.csv, which `benchmarks.train_loss` writes beside its result, and
+writes docs/pictures/training.png: seconds of training against validation loss, one panel per text.
+"""
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot
+
+from benchmarks.results_file import CHECKOUT, RESULTS
+
+COLOURS = {"ours": "#1f77b4", "nanoGPT": "#d62728", "Hugging Face": "#7f7f7f"}
+Curves = dict[str, dict[tuple[str, str], list[tuple[float, float]]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the picture; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_plot", description=__doc__)
+    parser.add_argument("--curves", type=Path, default=RESULTS / "train_loss_curves.csv")
+    parser.add_argument("--out", type=Path, default=CHECKOUT / "docs" / "pictures" / "training.png")
+    given = parser.parse_args(arguments)
+    if not given.curves.is_file():
+        print(f"error: {given.curves} is missing; run benchmarks.train_loss", file=sys.stderr)
+        return 1
+    draw(read(given.curves), given.out)
+    print(given.out)
+    return 0
+
+
+def read(path: Path) -> Curves:
+    """text -> (who, round) -> points of (seconds, validation loss)."""
+    curves: Curves = defaultdict(lambda: defaultdict(list))
+    with path.open(encoding="utf-8", newline="") as handle:
+        for row in csv.DictReader(handle):
+            point = (float(row["seconds"]), float(row["validation_loss"]))
+            curves[row["text"]][row["who"], row["round"]].append(point)
+    return curves
+
+
+def draw(curves: Curves, out: Path) -> None:
+    """One panel per text, seconds on a logarithmic axis."""
+    figure, axes = pyplot.subplots(
+        1, len(curves), figsize=(5 * len(curves), 3.6), squeeze=False, layout="constrained"
+    )
+    for panel, (text, runs) in zip(axes[0], curves.items(), strict=True):
+        named = set()
+        for (who, _), points in runs.items():
+            panel.plot(
+                *zip(*points, strict=True), color=COLOURS[who], marker=".",
+                label=None if who in named else who,
+            )  # fmt: skip
+            named.add(who)
+        panel.set(xscale="log", xlabel="seconds of training", title=text)
+        panel.grid(alpha=0.3, which="both")
+        panel.legend()
+    axes[0][0].set_ylabel("validation loss (nats)")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.errors import WeightsError
+from model.placement import spread_like
 from model.settings import FORBID_EXTRA, check, setting
 
 
@@ -68,7 +69,7 @@ class AveragedWeights:
                         f"the average of {name} has the shape {tuple(tensors[name].shape)}, its "
                         f"parameter {tuple(average.shape)}"
                     )
-                average.copy_(tensors[name])
+                average.copy_(spread_like(tensors[name].to(average.device), average))
 
     @torch.no_grad()
     def exchange(self) -> None:

@@ -129,7 +129,7 @@ def _added(text: str, i: int) -> dict[str, Any]:
         "id": i,
         "content": text,
         "single_word": False,
-        "lstrip": False,
+        "lstrip": text == MASK,  # " <|mask|>" is one token, like " word"
         "rstrip": False,
         "normalized": False,
         "special": True,

@@ -77,7 +77,7 @@ class FillMask(PythonModel):
 
     def _encode(self, text: str) -> list[int]:
         """`bos ... eos`; of special tokens in the text only the mask is one, others stay text."""
-        pieces = text.split(self.mask)
+        pieces = self._pieces(text)
         if len(pieces) < 2:
             raise _refused(
                 f"{text[:60]!r} masks nothing; write {self.mask} where a token is to be found"
@@ -92,8 +92,13 @@ class FillMask(PythonModel):
             found += [ids["mask"], *piece]
         return [*found, ids["eos"]]
 
+    def _pieces(self, text: str) -> list[str]:
+        """What stands between the masks; the white space before one belongs to it."""
+        *before, last = text.split(self.mask)
+        return [*(piece.rstrip() for piece in before), last]
+
     def _best(self, text: str, masks: list[list[dict[str, Any]]]) -> str:
-        pieces = text.split(self.mask)
+        pieces = self._pieces(text)
         words = [str(place[0]["token"]) for place in masks] + [""]
         return "".join(piece + word for piece, word in zip(pieces, words, strict=True))
 

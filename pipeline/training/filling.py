@@ -56,9 +56,10 @@ class Candidate:
 def masked_ids(tokenizer: MaskTokenizer, text: str) -> list[int]:
     """`bos ... eos` of a text in which `<|mask|>` is the mask token, and nothing else is special.
 
-    ConfigError for a text without one.
+    White space before a mask belongs to it, as a token of a byte-level BPE begins with the space
+    before its word. ConfigError for a text without one.
     """
-    pieces = text.split(MASK)
+    pieces = _pieces(text)
     if len(pieces) < 2:
         raise ConfigError(f"{text[:60]!r} masks nothing; write {MASK} where a token is to be found")
     ids = [tokenizer.bos, *tokenizer.encode(pieces[0])]
@@ -94,6 +95,12 @@ def fill_masks(
 
 def filled(text: str, candidates: Sequence[Sequence[Candidate]]) -> str:
     """The text with the likeliest token in each masked place, in brackets."""
-    pieces = text.split(MASK)
+    pieces = _pieces(text)
     found = [f"[{of_place[0].text}]" for of_place in candidates]
     return "".join(piece + word for piece, word in zip(pieces, [*found, ""], strict=True))
+
+
+def _pieces(text: str) -> list[str]:
+    """What stands between the masks."""
+    *before, last = text.split(MASK)
+    return [*(piece.rstrip() for piece in before), last]

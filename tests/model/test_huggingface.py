@@ -41,7 +41,11 @@ def test_half_precision_weights_become_float32(gpt2, tmp_path):
     assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "tf_model.h5", "weights.pkl"])
+@pytest.mark.parametrize(
+    "name",
+    ["pytorch_model.bin", "model.pt", "tf_model.h5", "weights.pkl", "model.ckpt.index",
+     "saved_model.pb"],
+)  # fmt: skip
 def test_formats_that_can_run_code_are_refused_unread(tmp_path, name):
     config, _ = export_weights(GPT2.build())
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -115,3 +119,17 @@ def test_missing_and_surplus_weights_are_named(gpt2, tmp_path):
     more = {**tensors, "transformer.h.2.ln_1.weight": torch.ones(32)}
     with pytest.raises(WeightsError, match="h.2.ln_1.weight"):
         import_weights(write(tmp_path / "b", config, more))
+
+
+def test_maps_that_are_not_stored_as_conv1d_are_named(gpt2, tmp_path):
+    config, tensors = export_weights(gpt2)
+    turned = {n: t.t() if n.endswith("c_attn.weight") else t for n, t in tensors.items()}
+    with pytest.raises(WeightsError, match=r"c_attn.weight has the shape \(96, 32\).*Conv1D"):
+        import_weights(write(tmp_path / "hf", config, turned))
+
+
+def test_a_file_instead_of_its_directory_is_named(gpt2, tmp_path):
+    config, tensors = export_weights(gpt2)
+    directory = write(tmp_path / "hf", config, tensors)
+    with pytest.raises(WeightsError, match="is a file; point at the Hugging Face directory"):
+        import_weights(directory / "model.safetensors")

@@ -44,31 +44,55 @@ def test_exported_model_has_the_same_logits(model, theirs):
     assert difference <= 2e-6 * max(1.0, scale), f"{difference} at logits up to {scale}"
 
 
-def test_loss_and_gradients_equal_theirs(model, theirs):
-    inputs = tokens(2, 40)
-    expected = theirs(inputs, labels=inputs).loss
-    expected.backward()
-    total, count = nll_sum(
-        model.hidden(inputs[:, :-1]), model.head_weight, inputs[:, 1:], torch.ones(2, 39)
-    )
-    (total / count).backward()
-    assert (total / count).item() == pytest.approx(expected.item(), abs=1e-5)
-    gradient_model = model.config.build()  # gradients take the weights' way through export
+def largest_gradient_difference(ours, theirs):
+    """Over every parameter both have, each as the exporter writes it; and how many there are."""
+    gradient_model = ours.config.build()  # gradients take the weights' way through export
     with torch.no_grad():
-        for target, source in zip(gradient_model.parameters(), model.parameters(), strict=True):
+        for target, source in zip(gradient_model.parameters(), ours.parameters(), strict=True):
             target.copy_(source.grad)
     _, gradients = export_weights(gradient_model)
-    compared = 0
+    differences = {}
     for name, parameter in theirs.named_parameters():
         if name in gradients and parameter.grad is not None:
             if name.endswith("bias") and not gradients[name].any():
                 continue  # a bias we do not have
-            if name == "transformer.wpe.weight" and model.position_embedding is None:
+            if name == "transformer.wpe.weight" and ours.position_embedding is None:
                 continue  # fixed sinusoids have no gradient
-            largest = (parameter.grad - gradients[name]).abs().max().item()
-            assert largest <= 1e-5, f"{name}: {largest}"
-            compared += 1
-    assert compared >= 14
+            differences[name] = (parameter.grad - gradients[name]).abs().max().item()
+    return max(differences.values()), len(differences)
+
+
+def next_token_loss(model, inputs):
+    total, count = nll_sum(
+        model.hidden(inputs[:, :-1]), model.head_weight, inputs[:, 1:],
+        torch.ones(len(inputs), inputs.shape[1] - 1),
+    )  # fmt: skip
+    return total / count
+
+
+def test_loss_and_gradients_equal_theirs(model, theirs):
+    inputs = tokens(2, 40)
+    expected = theirs(inputs, labels=inputs).loss
+    expected.backward()
+    loss = next_token_loss(model, inputs)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    largest, compared = largest_gradient_difference(model, theirs)
+    assert largest <= 1e-5 and compared >= 14
+
+
+def test_imported_model_has_their_loss_and_gradients(theirs, tmp_path):
+    """The other way round: weights that transformers wrote, read by us."""
+    theirs.save_pretrained(tmp_path / "again")
+    ours = import_weights(tmp_path / "again")
+    inputs = tokens(2, 40, seed=3)
+    expected = theirs(inputs, labels=inputs).loss
+    expected.backward()
+    loss = next_token_loss(ours, inputs)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    largest, compared = largest_gradient_difference(ours, theirs)
+    assert largest <= 1e-5 and compared >= 14
 
 
 def test_greedy_continuation_equals_theirs(model, theirs):

@@ -26,6 +26,7 @@ from pipeline.training.data import local_batch, open_source, validation_batches
 from pipeline.training.devices import World
 from pipeline.training.filling import fill_masks, filled, masked_ids
 from pipeline.training.job import TrainingJob, read_job
+from pipeline.training.launch import spawn
 from pipeline.training.records import read_records
 from pipeline.training.stopping import Preempted
 from tests.training.worlds import CONFIG, PATTERN, RUNTIME, make_job, make_shards
@@ -240,6 +241,9 @@ def test_masked_text_is_encoded_between_bos_and_eos_and_filled_by_words_only(
     candidates = fill_masks(model, tokenizer, f"{MASK} <|eos|> {MASK}", count=3)
     assert [len(place) for place in candidates] == [3, 3]
     assert all(c.token < 256 and 0 < c.probability < 1 for place in candidates for c in place)
+    assert masked_ids(tokenizer, f"a {MASK} b") == [
+        tokenizer.bos, ord("a"), tokenizer.mask, ord(" "), ord("b"), tokenizer.eos,
+    ]  # fmt: skip
     assert filled(f"x{MASK}y", [[replace(candidates[0][0], text="Q")]]) == "x[Q]y"
     with pytest.raises(ConfigError, match="masks nothing"):
         fill_masks(model, tokenizer, "no gap")
@@ -273,3 +277,30 @@ def test_a_tokenizer_that_does_not_extend_the_old_one_is_refused(tmp_path: Path)
     other = text_world(tmp_path, byte_tokenizer(tmp_path, "<|image|>", "<|tool|>"))
     with pytest.raises(ConfigError, match="does not merely add special tokens"):
         run(start, other, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
+def test_two_processes_train_an_encoder_with_every_extra_as_one_does(
+    tmp_path: Path, masked_world: World_, distribution: str
+) -> None:
+    ends = []
+    for name, processes in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        path = make_job(tmp_path / name, *masked_world, **EXTRAS, distribution=distribution)
+        if processes == 1:
+            loop.train(read_job(path), Silent(), Silent())
+        else:
+            spawn(path, Silent(), Silent(), processes=2)
+        folder = path.parent
+        weights = load_tensors(folder / "final" / "model.safetensors")
+        ends.append((read_records(folder / "curve.jsonl"), weights))
+    (one, ours), (two, theirs) = ends
+    assert [record["step"] for record in one] == [record["step"] for record in two]
+    for a, b in zip(one, two, strict=True):
+        for key in ("train_loss", "validation_loss", "average_validation_loss"):
+            if key in a:
+                assert abs(a[key] - b[key]) < 1e-6 * max(1.0, a[key]), (a, b)
+    assert any("average_validation_loss" in record for record in two)
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-4), name

@@ -1,5 +1,6 @@
 """Masked LM through the same stage and loop: it learns, resumes bit for bit, refuses misfits."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -9,7 +10,8 @@ import torch
 
 from model.architectures import BertConfig
 from model.averaging import WeightAverage
-from model.checkpoint_io import load_model, load_tensors
+from model.checkpoint_io import load_model, load_tensors, save_tensors
+from model.huggingface import export_weights
 from model.objectives import CausalLM, MaskedLM
 from model.optim import AdamWConfig
 from model.schedule import CosineSchedule
@@ -21,13 +23,14 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Silent
 from pipeline.tokens.tokenizer import MASK, Tokenizer, with_more_specials, with_our_specials
 from pipeline.training import loop
-from pipeline.training.config import FromCheckpoint, Steps
+from pipeline.training.config import FromCheckpoint, HuggingFace, Steps
 from pipeline.training.data import local_batch, open_source, validation_batches
 from pipeline.training.devices import World
 from pipeline.training.filling import fill_masks, filled, masked_ids
 from pipeline.training.job import TrainingJob, read_job
 from pipeline.training.launch import spawn
 from pipeline.training.records import read_records
+from pipeline.training.start import resolve_start
 from pipeline.training.stopping import Preempted
 from tests.training.worlds import CONFIG, PATTERN, RUNTIME, make_job, make_shards
 
@@ -304,3 +307,25 @@ def test_two_processes_train_an_encoder_with_every_extra_as_one_does(
     assert any("average_validation_loss" in record for record in two)
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], atol=1e-4), name
+
+
+def test_weights_of_hugging_face_grow_too(tmp_path: Path) -> None:
+    first = run(
+        replace(CONFIG, prompts=(), horizon=Steps(2)),
+        text_world(tmp_path, byte_tokenizer(tmp_path)), tmp_path,
+    )  # fmt: skip
+    document, tensors = export_weights(load_model(first.path / "final"))
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(document))
+    save_tensors(tensors, directory / "model.safetensors")
+    start = replace(CONFIG, model=None, prompts=(), start=HuggingFace(str(directory)),
+                    horizon=Steps(1))  # fmt: skip
+    more = text_world(tmp_path, byte_tokenizer(tmp_path, "<|tool|>"))
+    grown = run(start, more, tmp_path)
+    assert grown.facts["new_ids"] == 1
+    assert load_model(grown.path / "final").config.vocab_size == 265
+    fewer = with_our_specials("bytes", PATTERN, {bytes([i]): i for i in range(256)} | {
+        bytes([97, i]): 256 + i for i in range(20)})  # fmt: skip
+    with pytest.raises(ConfigError, match="not only by special tokens"):
+        resolve_start(start, vocabulary=fewer, root=tmp_path)

@@ -1,7 +1,8 @@
 """Stage `tokenizer`: learn a byte-level BPE from the cleaned corpus, or take a published one."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,9 +121,9 @@ def train_tokenizer(
         sizes = _bytes_by_source(corpus)
         fractions = even_shares(sizes, config.sample_bytes)
         limits = {source: int(sizes[source] * f) for source, f in fractions.items() if f < 1}
-        first = _first_in_line(corpus, limits)
+        enough = _enough(corpus, limits)
         trained = train_ranks(
-            lambda: _sample(corpus, fractions, limits, first),
+            lambda: _sample(corpus, fractions, limits, enough),
             vocab_size=config.vocab_size,
             pattern=PATTERNS[config.pattern],
             min_pair_count=config.min_pair_count,
@@ -207,23 +208,34 @@ def _bytes_by_source(corpus: CleanedCorpus) -> dict[str, int]:
     return totals
 
 
-def _first_in_line(corpus: CleanedCorpus, sources: Collection[str]) -> dict[str, float]:
-    """The smallest place in line of each source's documents: that one is taken in any case."""
-    first: dict[str, float] = {}
-    if sources:
-        for part in kept_parts(corpus):
-            for batch in iter_kept(part, ("doc_id", "text", "source")):
-                for doc_id, source in zip(batch.doc_ids, batch.sources, strict=True):
-                    if source in sources:
-                        first[source] = min(first.get(source, 1.0), _unit(doc_id))
-    return first
+def _enough(corpus: CleanedCorpus, limits: Mapping[str, int]) -> dict[str, float]:
+    """The place in line up to which a source's documents make half of its share, at least one.
+
+    Documents of very unequal size can miss their share by far: those up to here are always taken.
+    """
+    lines: dict[str, list[tuple[float, int]]] = {source: [] for source in limits}  # last one first
+    totals = dict.fromkeys(limits, 0)
+    if not limits:
+        return {}
+    for part in kept_parts(corpus):
+        for batch in iter_kept(part, ("doc_id", "text", "source")):
+            sizes = np.diff(batch.offsets).tolist()
+            for doc_id, source, size in zip(batch.doc_ids, batch.sources, sizes, strict=True):
+                if source not in limits or not size:
+                    continue
+                line, size = lines[source], min(size, limits[source])
+                heapq.heappush(line, (-_unit(doc_id), size))
+                totals[source] += size
+                while len(line) > 1 and totals[source] - line[0][1] >= limits[source] / 2:
+                    totals[source] -= heapq.heappop(line)[1]
+    return {source: -line[0][0] for source, line in lines.items() if line}
 
 
 def _sample(
     corpus: CleanedCorpus,
     fractions: Mapping[str, float],
     limits: Mapping[str, int],
-    first: Mapping[str, float],
+    enough: Mapping[str, float],
 ) -> Iterator[str]:
     """Documents chosen by a hash of their id, so the choice does not depend on their order.
 
@@ -235,7 +247,7 @@ def _sample(
             for doc_id, text, source in rows:
                 if source not in limits:
                     yield text
-                elif (place := _unit(doc_id)) < fractions[source] or place == first[source]:
+                elif (place := _unit(doc_id)) < fractions[source] or place <= enough.get(source, 0):
                     limit = limits[source]
                     fits = len(text) * 4 <= limit or len(text.encode()) <= limit
                     yield text if fits else text.encode()[:limit].decode("utf-8", "ignore")

@@ -212,6 +212,16 @@ def test_sample_takes_even_shares_and_passes_on_what_small_sources_lack():
     assert even_shares({"a": 10}, 1_000) == {"a": 1.0}
 
 
+@pytest.mark.parametrize("name", range(6))
+def test_one_endless_line_among_short_ones_still_gives_half_of_the_sample(tmp_path, name):
+    """Whatever its place in line: by chance alone only the short ones might be taken."""
+    rows = [(f"line/{name}", "many words and more " * 20_000), (f"short/{name}", "a few words")]
+    corpus = cleaned_corpus(tmp_path, {"s": rows})
+    settings = TrainedTokenizerConfig(vocab_size=270, sample_bytes=20_000)
+    made = train_tokenizer(settings, corpus, root=tmp_path, runtime=Runtime())
+    assert 10_000 <= made.facts["sample_bytes"] <= 30_000
+
+
 def test_damaged_ranks_are_refused(artifact, tmp_path):
     for name in ("tokenizer.json", "tokenizer.tiktoken"):
         (tmp_path / name).write_bytes((artifact.path / name).read_bytes())

@@ -3,6 +3,8 @@
 Legend: N documents.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -142,7 +144,7 @@ def strip_limits(data: Array, lo: int, hi: int, classes: Array) -> tuple[int, in
 
 
 @inner
-def _line(data: Array, at: int, hi: int) -> tuple[np.uint64, int, int]:
+def _line(data: Array, at: int, hi: int) -> Any:
     r"""(key, characters, end) of the line at data[at], which ends before `\n` or at hi."""
     end, stop = np.uint64(at), np.uint64(hi)
     while end < stop and data[end] != _NEWLINE:

@@ -3,6 +3,8 @@
 Upper and lower case of ASCII letters are the same. Legend: N documents.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -82,8 +84,9 @@ def first_marked_lines(
 def _first_marked_lines(data: Array, offsets: Array, found: Array) -> None:
     for row in range(len(offsets) - 1):
         lo, hi = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
-        curly = lorem = hi
-        at = lo
+        curly: Any = hi
+        lorem: Any = hi
+        at: Any = lo
         while at < hi and (curly == hi or lorem == hi):
             # Blocks without either are most of the text, and are passed over by vector
             # instructions. The last byte of a text begins no phrase.

@@ -138,7 +138,7 @@ def _read_chunk(
 
 
 @inner
-def _read_ascii(data: Array, at: int, end: int) -> tuple[np.uint64, int]:
+def _read_ascii(data: Array, at: int, end: int) -> Any:
     """(hash, bytes) of the chunk at `at` if it is short and all of it ASCII; 0 bytes if not."""
     key, place = _FNV_OFFSET, np.uint64(at)
     limit = np.uint64(min(end, at + _MEMO_BYTES))
@@ -148,7 +148,7 @@ def _read_ascii(data: Array, at: int, end: int) -> tuple[np.uint64, int]:
             break
         key = (key ^ np.uint64(byte)) * _FNV_PRIME
         place += np.uint64(1)
-    stop = np.int64(place)
+    stop: Any = np.int64(place)
     if stop < end and data[stop] != 32 and data[stop] != 10:
         return key, 0
     return key, stop - at
@@ -159,11 +159,11 @@ def _packed(places: Array, firsts: Array, lasts: Array, found: int) -> np.uint64
     """The lengths of up to seven tokens above their number; 0 when there are more or gaps."""
     if found > _MEMO_TOKENS:
         return np.uint64(0)
-    packed, before = np.uint64(found), np.int64(0)
+    packed, before = np.uint64(found), 0
     for k in range(found):
         if firsts[k] != before:
             return np.uint64(0)
-        before = np.int64(lasts[k])
+        before = lasts[k]
         length = np.uint64(places[lasts[k]] - places[firsts[k]])
         packed |= length << np.uint64(8 * k + 8)
     return packed
@@ -173,9 +173,9 @@ def _packed(places: Array, firsts: Array, lasts: Array, found: int) -> np.uint64
 def _unpack(packed: np.uint64, at: int, starts: Array, ends: Array, count: int) -> int:
     for _ in range(packed & np.uint64(255)):
         packed >>= np.uint64(8)
-        starts[count] = at
-        at += np.int64(packed & np.uint64(255))
-        ends[count] = at
+        length: Any = np.int64(packed & np.uint64(255))
+        starts[count], ends[count] = at, at + length
+        at += length
         count += 1
     return count
 

@@ -105,6 +105,9 @@ class StageDisplay:
         elif name in ("warning", "waiting"):
             message = facts.get("message") or ", ".join(f"{k} {v}" for k, v in facts.items())
             self.display.line(f"    {name}: {message}", style="yellow")
+        elif name in ("size_chosen", "predicted"):
+            told = ", ".join(f"{key} {_short(value)}" for key, value in facts.items())
+            self.display.line(f"    {name}: {told}")
         for other in self._others:
             other.event(name, facts)
 
@@ -123,3 +126,7 @@ class StageDisplay:
         if not total or done <= 0 or elapsed < 3 or done >= total:
             return ""
         return f", {clock(elapsed * (total - done) / done)} left"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

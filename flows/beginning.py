@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows.display import Display
@@ -13,10 +14,17 @@ MAX_ATTEMPTS = 4
 """Of one flow run; a run that crashed is started again (see zombies.py), but not for ever."""
 
 
+def is_deployment_run() -> bool:
+    """Whether a worker started this run; known without asking the server, which may be gone."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run is not None and run.deployment_id is not None
+
+
 def begin(display: Callable[[], Display]) -> Call:
     """The call this flow answers; TrainingError once it has been started too often."""
     quiet_user_errors()
-    attempts = int(flow_run.run_count or 1)
+    attempts = int(flow_run.run_count or 1) if is_deployment_run() else 1
     if attempts > MAX_ATTEMPTS:
         raise TrainingError(
             f"this run was started {attempts} times and crashed each time; look at its log and the "

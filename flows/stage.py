@@ -4,6 +4,7 @@
 (state, retries, artifacts) or call the plain function; config in, artifacts in, artifact out.
 """
 
+import signal
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -11,12 +12,15 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import TerminationSignal
 from prefect.tasks import Task
 from prefect.utilities.annotations import quote
 
+from flows.beginning import is_deployment_run
 from flows.run import Planned, Run
 from pipeline.artifacts import Artifact
 from pipeline.store.errors import MillError, NotBuilt
+from pipeline.training.stopping import Preempted
 
 Parameters = ParamSpec("Parameters")
 Noun = TypeVar("Noun")
@@ -74,7 +78,14 @@ class Stage(Generic[Noun]):
         return self._execute(run, config, inputs, title)
 
     def _run_task(self, run: Run, config: Any, inputs: tuple[Any, ...], title: str) -> Noun:
-        noun = self._execute(run, config, inputs, title)
+        try:
+            noun = self._execute(run, config, inputs, title)
+        except Preempted as error:
+            if not is_deployment_run():
+                raise  # the command line ends with the error's own exit code
+            # Stopped after saving is no failure: cancelled stays cancelled, a run whose machine was
+            # taken away is crashed, and started again.
+            raise TerminationSignal(signal=signal.SIGTERM) from error
         if self.show is not None:
             self.show(run, noun)
         return noun

@@ -14,6 +14,7 @@ from flows.server import free_port
 
 Found = TypeVar("Found")
 PATIENCE_SECONDS = 60.0
+CONTROL, RELEASE, BACKSPACE = "\ue009", "\ue000", "\ue003"  # W3C WebDriver, section 17.4.2
 
 
 class Browser:
@@ -79,6 +80,10 @@ class Browser:
             "/ancestor::div[.//input or .//textarea][1]//*[self::input or self::textarea]"
         )
         self.write_into(xpath, text)
+
+    def clear(self, label: str) -> None:
+        """Empty the field under `label`, as a person does: the pages listen to keys."""
+        self.write(label, CONTROL + "a" + RELEASE + BACKSPACE)
 
     def write_into(self, xpath: str, text: str) -> None:
         """Type into the first field on the path."""

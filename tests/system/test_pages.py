@@ -66,6 +66,11 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     browser.click("//button[normalize-space()='pydocs']")
     browser.click("//*[@role='option'][contains(., 'tiny')]")
     browser.write("Name in the registry", "from-the-form")
+    browser.write("Layers", "0")
+    browser.click("//button[normalize-space()='Submit']")
+    time.sleep(1)
+    assert rows(dev, "flow_runs") == []  # refused in the form
+    browser.clear("Layers")
     browser.write("Layers", "1")
     browser.write("Training tokens", "60000" if PICTURES else "30000")
     keep(browser, "prefect-form")
@@ -89,6 +94,12 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     assert "bits per byte" in browser.text and "from-the-form" in browser.text
     assert browser.find("//img[starts-with(@src, 'data:image/png')]")
     keep(browser, "prefect-report")
+
+    verdict = shown["registry-from-the-form-base"]
+    browser.go(f"{dev.prefect}/v2/artifacts/artifact/{verdict['id']}")
+    browser.wait_for(lambda: "Promoted" in browser.text, "the gate's verdict")
+    assert "bits per byte" in browser.text and "there was no champion" in browser.text
+    keep(browser, "prefect-verdict")
 
     link = re.search(r"\((http[^)]+)\)", shown["mlflow-run"]["data"])
     assert link is not None

@@ -171,6 +171,8 @@ def _write_tokenizer(
     document = read_json(tokenizer.path / "hf" / "tokenizer_config.json")
     document.pop("chat_template", None)
     document["model_max_length"] = model.config.context_length
+    if forms[0] == "fill":  # the second of two texts is of type 1
+        document["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     write_json(hf / "tokenizer_config.json", document)
     template = chat_template(*forms)
     if template is not None:

@@ -188,7 +188,7 @@ def test_a_champion_gives_way_only_to_fewer_nats_on_the_same_tokens(
         assert done.name == "encoder" and "<|mask|>" in done.one_liner
         return done.promoted, done.reason
 
-    bad, good = encoders.encoder(scale=1.0), encoders.encoder(scale=0.01)
+    bad, good = encoders.encoder(scale=5.0), encoders.encoder(scale=0.01)
     assert registered(bad)[0]
     promoted, reason = registered(good)
     assert promoted and "nats per hidden token" in reason

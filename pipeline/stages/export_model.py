@@ -200,7 +200,7 @@ def _description(
     model: LanguageModel,
     forms: tuple[PromptForm, MessageForm],
 ) -> Mapping[str, Any]:
-    roles = ("bos", "eos", "pad", "system", "user", "assistant", "end")
+    roles: tuple[str, ...] = ("bos", "eos", "pad", "system", "user", "assistant", "end")
     if forms[0] == "fill":
         roles += ("mask",)
     return {
@@ -263,7 +263,7 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     # Multiples of a prime modulo the vocabulary: every run checks the same well-spread ids.
     ids = (torch.arange(length) * 7919 % model.config.vocab_size).unsqueeze(0)  # (1, T)
     transformers_logging.disable_progress_bar()
-    family = AutoModelForCausalLM
+    family: Any = AutoModelForCausalLM
     if model.config.attention == "bidirectional":
         family = AutoModelForMaskedLM
     theirs = family.from_pretrained(

@@ -86,7 +86,7 @@ def test_an_encoder_learns_and_shows_what_it_fills_in(tmp_path: Path, masked_wor
     assert made.manifest.config["objective"]["kind"] == "masked"
     samples = read_records(made.path / "samples.jsonl")
     assert [record["when"] for record in samples] == ["untrained", "end"]
-    assert samples[1]["text"].startswith("Beautiful is [") and len(samples[1]["candidates"][0]) == 5
+    assert samples[1]["text"].startswith("Beautiful is[") and len(samples[1]["candidates"][0]) == 5
     whole = SHAPE.flops_per_token()
     assert made.facts["flops_per_token"] < whole + 12 * 2 * 32 * 64  # the head sees 15 % of it
 

@@ -217,11 +217,13 @@ class Trainer:
                     self.saver.best(self.state.step, weights)
             averaged = None
             if self.optimizer.average is not None:
+                self.parallel.changed(self.validation_module)
                 with self.optimizer.average.as_weights():
                     averaged = validation_loss(
                         self.validation_module, self.validation,
                         device=self.device, world=self.world,
                     )  # fmt: skip
+                self.parallel.changed(self.validation_module)
             if self.world.leads:
                 self.log.validation(loss, of_average=averaged)
 

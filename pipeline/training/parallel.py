@@ -54,6 +54,9 @@ class Copies:
             return nullcontext()
         return module.no_sync()
 
+    def changed(self, module: nn.Module) -> None:
+        """Weights were changed between passes, not by the optimiser: forget gathered copies."""
+
     def agree(self, due: Callable[[], Due]) -> Due:
         """What this process has to do; here only the leading one saves and samples."""
         return due() if self.world.leads else Due(False, False, False)
@@ -94,6 +97,11 @@ class Shares(Copies):
         assert isinstance(module, FSDPModule)
         module.set_requires_gradient_sync(last)
         return nullcontext()
+
+    def changed(self, module: nn.Module) -> None:
+        """The outermost group stays gathered after a pass without gradients."""
+        assert isinstance(module, FSDPModule)
+        module.reshard()
 
     def agree(self, due: Callable[[], Due]) -> Due:
         """All follow the leading process: saving and sampling gather weights from everyone."""

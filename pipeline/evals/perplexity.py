@@ -93,6 +93,11 @@ def score_documents(
     """
     if not 1 <= stride <= context:
         raise DataError(f"stride={stride} must be in 1..{context}, the model's context")
+    if model.config.attention != "causal":
+        raise DataError(
+            f"the model's attention is {model.config.attention}: it would see what it is asked "
+            "for; use its pseudo-perplexity"
+        )
     texts = documents["text"]
     if not any(texts):
         raise DataError("the eval set holds no text; raise eval_set.max_bytes or add documents")
@@ -105,7 +110,7 @@ def score_documents(
             windowed.append(ids[start : stop + 1])
             firsts.append(first - start)
             owner.append((d, first))
-    num_bytes = _byte_counts(documents["doc_id"], texts, sequences, tokenizer)
+    num_bytes = byte_counts(documents["doc_id"], texts, sequences, tokenizer)
     per_target = [np.full(len(ids), np.nan) for ids in sequences]  # index 0, bos, is no target
     times_scored = [np.zeros(len(ids), np.int64) for ids in sequences]
     tally = TokenTally()
@@ -119,28 +124,35 @@ def score_documents(
         of_text = slice(0, min(stop, len(sequences[d]) - 1) - first)  # eos is no token of the text
         positions = np.arange(first, stop)[of_text]
         tally.add(positions, found.nats[of_text], found.confidence[of_text], found.hits[of_text])
+    # A text token more or fewer would change every figure.
     assert all((times[1:] == 1).all() and times[0] == 0 for times in times_scored)
     return DocumentScores(
         doc_ids=tuple(documents["doc_id"]),
         sources=tuple(documents["source"]),
-        languages=_languages(documents),
+        languages=languages_in(documents),
         nats=np.array([math.fsum(nats[1:-1]) for nats in per_target]),
         tokens=np.array([len(ids) - 2 for ids in sequences], np.int64),
         num_bytes=num_bytes,
-        words=np.array([len(_SPACE.split(text)) if text else 0 for text in texts], np.int64),
+        words=words_in(texts),
         eos_nats=np.array([nats[-1] for nats in per_target]),
         tally=tally,
     )
 
 
-def _languages(documents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def languages_in(documents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The column `language`, else told from the texts."""
     given = documents.get("language")
     if given is not None:
         return tuple(given)
     return tuple(languages_of(TextBatch.of(documents["text"])).codes)
 
 
-def _byte_counts(
+def words_in(texts: Sequence[str]) -> np.ndarray:
+    """(D,) pieces between white space, as lm-evaluation-harness counts words."""
+    return np.array([len(_SPACE.split(text)) if text else 0 for text in texts], np.int64)
+
+
+def byte_counts(
     doc_ids: Sequence[str],
     texts: Sequence[str],
     sequences: Sequence[np.ndarray],
@@ -165,7 +177,13 @@ def _byte_counts(
 
 
 def summarise(
-    scores: DocumentScores, *, context: int, stride: int, draws: int, seed: int
+    scores: DocumentScores,
+    *,
+    context: int,
+    stride: int,
+    draws: int,
+    seed: int,
+    rule: str = BOS_RULE,
 ) -> dict[str, Any]:
     """The `perplexity` section of report.json; the headline is `bits_per_byte`.
 
@@ -185,7 +203,7 @@ def summarise(
         "calibration": scores.tally.calibration(),
         "window": context,
         "stride": stride,
-        "bos_rule": BOS_RULE,
+        "bos_rule": rule,
         "bootstrap_draws": draws,
         "bootstrap_seed": seed,
     }

@@ -61,6 +61,13 @@ def figures_section(reports: Reports) -> Section:
     blocks: list[Block] = []
     for name, report in reports:
         section = report["perplexity"]
+        if section.get("documents_not_drawn"):
+            blocks.append(
+                Text(
+                    f"{name} sees both sides and is scored on a draw of the documents: "
+                    f"{count(section['documents_not_drawn'])} were not drawn."
+                )
+            )
         rows: list[tuple[str, Report]] = [("all documents (micro)", section)]
         for label, key, groups in (
             ("mean of sources (macro)", "bits_per_byte_macro", "per_source"),

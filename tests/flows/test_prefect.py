@@ -16,16 +16,19 @@ import psutil
 import pytest
 from prefect import flow, task
 from prefect.client.schemas.objects import FlowRun
+from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Failed
 
-from flows import show
+from flows import show, watching
 from flows.display import Display
+from flows.logs import tell_prefect_the_rest
 from flows.run import open_run
 from flows.server import PrefectServer, free_port
 from flows.settings import Settings
 from flows.stage import Stage
 from pipeline.config import validate
+from pipeline.stages.register import Registration
 from pipeline.store.errors import DataError
 from tests.flows.conftest import CHECKOUT, environment, mill, small_settings, write_settings
 
@@ -145,6 +148,37 @@ def test_unpaused_nightly_schedule_makes_a_scheduled_run(api, deployments):
     runs = until(lambda: api.post("/flow_runs/filter", wanted), 60, "a scheduled run")
     assert runs[0]["auto_scheduled"]
     assert api.client.patch(schedule, json={"active": False}).is_success
+
+
+def registered(name: str, *, promoted: bool) -> Registration:
+    return Registration(
+        name=name, version=2, aliases=("champion",) if promoted else (), uri=f"models:/{name}/2",
+        promoted=promoted, reason="for this test", one_liner="",
+    )  # fmt: skip
+
+
+def test_events_start_the_deployments_that_wait_for_them(in_process, api, deployments):
+    def started(name: str) -> list[dict]:
+        wanted = {"deployments": {"id": {"any_": [deployments[name]["id"]]}}}
+        return api.post("/flow_runs/filter", wanted)
+
+    arrived = {
+        "prefect.resource.id": f"{watching.CORPUS_RESOURCE}.nightly",
+        "prefect.resource.name": "nightly",
+    }
+    show.emit_registered(registered("nightly-base", promoted=False))
+    show.emit_registered(registered("pydocs-base", promoted=True))
+    emit_event("corpus.arrived", resource=arrived, payload={"count": 1})
+    tell_prefect_the_rest()
+    refresh = until(lambda: started("corpus-refresh"), 60, "the refresh")
+    assert refresh[0]["parameters"] == {"preset": "nightly", "settings": {"only_new": True}}
+    assert started("fine-tune") == []  # not promoted, or another model's
+    show.emit_registered(registered("nightly-base", promoted=True))
+    tell_prefect_the_rest()
+    tuning = until(lambda: started("fine-tune"), 60, "the tuning")
+    assert (len(tuning), tuning[0]["parameters"]) == (1, {"preset": "nightly"})
+    for row in (*refresh, *tuning):  # no worker of a later test shall take them up
+        assert api.client.delete(f"{api.url}/flow_runs/{row['id']}").is_success
 
 
 @pytest.mark.parametrize("name", ALL)

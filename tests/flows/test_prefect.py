@@ -119,6 +119,7 @@ def test_work_on_the_gpu_is_one_run_at_a_time(api, deployments):
     assert all(row["global_concurrency_limit"] is None for row in deployments.values())
 
 
+@pytest.mark.slow
 def test_deploying_again_changes_nothing(server, api, deployments):
     mill(
         "deploy", "--root", deployments["watch-corpus"]["job_variables"]["env"]["GRISTMILL_ROOT"],

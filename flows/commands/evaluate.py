@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from flows.commands.evaluate_encoder import evaluate_encoder
 from flows.commands.store import existing_root
 from pipeline.evals.bias_pairs import read_pairs
 from pipeline.evals.contamination import overlap_with
@@ -70,6 +71,15 @@ def evaluate_model(
     )  # fmt: skip
     device = _device(request.device)
     loaded = [load_model(reference, root, device=device) for reference in references]
+    encoders = [one for one in loaded if one.model.config.attention != "causal"]
+    if encoders:
+        if len(loaded) > 1 or tasks or pairs:
+            raise ConfigError(
+                f"{encoders[0].name} sees both sides of a token: --against, --tasks and --pairs "
+                "need models that read from left to right"
+            )
+        evaluate_encoder(encoders[0], held_out, options, out)
+        return
     training = _training(request, root)
     materials = Materials(tasks=tasks, pairs=pairs)
     if training is not None:

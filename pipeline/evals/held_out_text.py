@@ -61,11 +61,11 @@ def read_held_out(
     """
     path = Path(data).expanduser()
     if path.is_dir() and is_finished(path) and read_manifest(path).stage in EvalSet.stages:
-        documents, name = _frozen(EvalSet.open(path)), path.name
+        documents, name = frozen_documents(EvalSet.open(path)), path.name
     elif os.path.lexists(path) or glob.has_magic(data) or "://" in data:
         documents, name = _from_files(data, text_field), data
     elif is_finished(root / "eval-sets" / data):
-        documents, name = _frozen(EvalSet.open(root / "eval-sets" / data)), data
+        documents, name = frozen_documents(EvalSet.open(root / "eval-sets" / data)), data
     else:
         there = sorted(p.name for p in (root / "eval-sets").glob("*") if is_finished(p))
         raise ConfigError(
@@ -96,7 +96,8 @@ def _chosen(
     return kept, {reason: count for reason, count in left_out.items() if count}
 
 
-def _frozen(eval_set: EvalSet) -> dict[str, list[str]]:
+def frozen_documents(eval_set: EvalSet) -> dict[str, list[str]]:
+    """The columns `doc_id, text, source, language` of a frozen set."""
     with open_documents(eval_set.documents_path) as reader:
         table = reader.read_all().select(["doc_id", "text", "source"])
     documents: dict[str, list[str]] = table.to_pydict()

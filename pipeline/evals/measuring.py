@@ -17,13 +17,6 @@ from pipeline.evals.bias_pairs import GroupPair, PairGaps, compare_gaps, pair_ga
 from pipeline.evals.contamination import CLEAN_OVERLAP, contamination
 from pipeline.evals.document_scores import DocumentScores
 from pipeline.evals.few_shot import Form
-from pipeline.evals.masked_scores import (
-    PSEUDO,
-    PSEUDO_BYTES,
-    documents_within,
-    is_masked,
-    score_masked_documents,
-)
 from pipeline.evals.memorisation import Recital, memorisation
 from pipeline.evals.paired import compare_nats
 from pipeline.evals.perplexity import ByteTokenizer, score_documents, summarise
@@ -32,8 +25,6 @@ from pipeline.evals.statistics import bootstrap_weights, percentile_interval
 from pipeline.evals.task_file import TaskItem
 from pipeline.evals.tasks import TaskResult, answer_tasks, summarise_tasks
 from pipeline.store.errors import ConfigError, DataError
-
-CAUSAL = "bits per byte of text, each token given what precedes it"
 
 
 class MeasuredTokenizer(AnswerTokenizer, ByteTokenizer, Protocol):
@@ -68,8 +59,6 @@ class MeasureOptions:
     recital: Recital = Recital(32, 32)
     recited_documents: int = 100
     clean_overlap: float = CLEAN_OVERLAP
-    pseudo_bytes: int = PSEUDO_BYTES
-    """Of text that a masked model is scored on."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +95,6 @@ def measure(
     ConfigError for a stride beyond its context, DataError for documents or a tokenizer that give no
     figure, TrainingError for weights without a finite loss.
     """
-    if is_masked(subject.model):
-        return _measure_masked(subject, documents, materials, options)
     context = subject.context
     stride = options.stride if options.stride is not None else max(1, context // 2)
     if stride > context:
@@ -119,7 +106,6 @@ def measure(
     )
     report: dict[str, Any] = {
         "model": subject.name,
-        "figure": CAUSAL,
         "perplexity": summarise(
             scores, context=context, stride=stride, draws=options.draws, seed=options.seed
         ),
@@ -149,37 +135,6 @@ def measure(
             "too_long": gaps.too_long,
         }
     return Findings(report, scores, tuple(results), gaps)
-
-
-def _measure_masked(
-    subject: Subject,
-    documents: Mapping[str, Sequence[str]],
-    materials: Materials,
-    options: MeasureOptions,
-) -> Findings:
-    """Pseudo-perplexity alone: nothing else here is defined for a model that sees both sides."""
-    if materials.tasks or materials.pairs:
-        raise ConfigError(
-            f"{subject.name} is a masked model; tasks and pairs need one that reads left to right"
-        )
-    chosen = documents_within(documents, options.pseudo_bytes, seed=options.seed)
-    context = subject.context
-    mask = getattr(subject.tokenizer, "mask", None)
-    if mask is None:
-        raise ConfigError(
-            f"{subject.name} is a masked model whose tokenizer names no mask token; score the "
-            "checkpoint it was exported from"
-        )
-    scores = score_masked_documents(
-        subject.model, subject.tokenizer, chosen, mask=mask, context=context
-    )
-    section = summarise(
-        scores, context=context, stride=max(1, context - 2), draws=options.draws,
-        seed=options.seed, rule=PSEUDO,
-    )  # fmt: skip
-    section["documents_not_drawn"] = len(documents["text"]) - len(chosen["text"])
-    report = {"model": subject.name, "figure": PSEUDO, "perplexity": section}
-    return Findings(report, scores, (), None)
 
 
 def recite(
@@ -213,11 +168,6 @@ def compare_findings(
     Negative bits per byte mean that the candidate is better. DataError for other documents.
     """
     ours, theirs = candidate.scores, other.scores
-    if candidate.report["figure"] != other.report["figure"]:
-        raise ConfigError(
-            f"{candidate.report['model']} and {other.report['model']} do not compare: one reads "
-            "left to right, the other sees both sides"
-        )
     if ours.doc_ids != theirs.doc_ids or not np.array_equal(ours.num_bytes, theirs.num_bytes):
         raise DataError("the two models scored different documents; score both on the same")
     sources, languages = np.array(ours.sources, object), np.array(ours.languages, object)

@@ -177,13 +177,7 @@ def byte_counts(
 
 
 def summarise(
-    scores: DocumentScores,
-    *,
-    context: int,
-    stride: int,
-    draws: int,
-    seed: int,
-    rule: str = BOS_RULE,
+    scores: DocumentScores, *, context: int, stride: int, draws: int, seed: int
 ) -> dict[str, Any]:
     """The `perplexity` section of report.json; the headline is `bits_per_byte`.
 
@@ -203,7 +197,7 @@ def summarise(
         "calibration": scores.tally.calibration(),
         "window": context,
         "stride": stride,
-        "bos_rule": rule,
+        "bos_rule": BOS_RULE,
         "bootstrap_draws": draws,
         "bootstrap_seed": seed,
     }

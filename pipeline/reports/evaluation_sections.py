@@ -9,12 +9,27 @@ from typing import Any
 from pipeline.reports.blocks import Block, Figure, Figures, Picture, Section, Table, Text, Tone
 from pipeline.reports.curves import DARK, LIGHT
 from pipeline.reports.evaluation_pictures import groups_png, position_png, reliability_png
+from pipeline.reports.facts import RunFacts
 from pipeline.reports.numbers import count, number, percent, signed, size
+from pipeline.store.files import read_json
 
 Report = Mapping[str, Any]
 Reports = Sequence[tuple[str, Report]]
 """(name, report of one model), the one that is asked about first."""
 LETTERS = "AB"
+
+
+def run_sections(run: RunFacts) -> list[Section]:
+    """Of one run's base and tuned model: the parts its other sections do not have."""
+    evals = (("base", run.base_eval), ("tuned", run.tuned_eval))
+    reports = [(name, read_json(report.path / "report.json")) for name, report in evals if report]
+    if not reports:
+        return []
+    made = [
+        curves_section(reports), memory_section(reports), tasks_section(reports),
+        bias_section(reports, None),
+    ]  # fmt: skip
+    return [section for section in made if section is not None]
 
 
 def evaluation_sections(reports: Reports, comparison: Report | None = None) -> list[Section]:
@@ -61,13 +76,6 @@ def figures_section(reports: Reports) -> Section:
     blocks: list[Block] = []
     for name, report in reports:
         section = report["perplexity"]
-        if section.get("documents_not_drawn"):
-            blocks.append(
-                Text(
-                    f"{name} sees both sides and is scored on a draw of the documents: "
-                    f"{count(section['documents_not_drawn'])} were not drawn."
-                )
-            )
         rows: list[tuple[str, Report]] = [("all documents (micro)", section)]
         for label, key, groups in (
             ("mean of sources (macro)", "bits_per_byte_macro", "per_source"),

@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.artifacts import Artifact, CleanedCorpus
 from pipeline.reports.blocks import Block, Code, Continuations, Picture, Section, Table, Text
 from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curves_png
+from pipeline.reports.evaluation_sections import run_sections
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.masked import masked_section
 from pipeline.reports.measured import answers_section, baselines_section, headline_section
@@ -27,13 +28,14 @@ def report_sections(run: RunFacts) -> list[Section]:
 
 
 def _make_sections(run: RunFacts) -> list[Section]:
-    makers = (
+    results = (
         headline_section, corpus_section, tokens_section, learning_section, samples_section,
-        baselines_section, masked_section, tuning_section, answers_section, registry_section,
-        stages_section,
-        provenance_section,
+        baselines_section, masked_section, tuning_section, answers_section,
     )  # fmt: skip
-    sections = (make(run) for make in makers)
+    records = (registry_section, stages_section, provenance_section)
+    sections = [
+        *(make(run) for make in results), *run_sections(run), *(make(run) for make in records)
+    ]  # fmt: skip
     return [section for section in sections if section is not None and section.blocks]
 
 

@@ -1,6 +1,7 @@
 """What a checkpoint is worth: bits per byte, answers to held-out questions, samples.
 
-report.json            perplexity, sft, generations, answers
+report.json            perplexity, sft, generations, answers, memorisation; where asked for
+                       contamination, tasks, bias
 documents.arrow        one row per held-out document, for paired comparison
 sft_items.jsonl        one row per question, for paired comparison
 """
@@ -8,19 +9,22 @@ sft_items.jsonl        one row per question, for paired comparison
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from model.checkpoint_io import load_model
 from model.errors import WeightsError
 from model.language_model import LanguageModel
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExampleSet, TrainedTokenizer
 from pipeline.conversations.example import Example, read_examples
+from pipeline.evals.contamination import overlap_with
 from pipeline.evals.document_scores import write_scores
 from pipeline.evals.few_shot import Form, choose_shots
 from pipeline.evals.generations import Sampling, continue_prompts
-from pipeline.evals.perplexity import score_documents, summarise
+from pipeline.evals.given_files import PairFile, TaskFile
+from pipeline.evals.held_out_text import frozen_documents
+from pipeline.evals.measuring import Materials, MeasuredTokenizer, MeasureOptions, Subject, measure
+from pipeline.evals.memorisation import Recital
 from pipeline.evals.sft import (
     Item,
     answer_questions,
@@ -30,6 +34,7 @@ from pipeline.evals.sft import (
     summarise_items,
     write_items,
 )
+from pipeline.evals.training_text import training_text_of
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ArtifactError, ConfigError, DataError
 from pipeline.store.files import write_json
@@ -37,7 +42,7 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
 
-VERSION = 4
+VERSION = 5
 ANSWERS_SHOWN_PER_KIND = 3
 
 
@@ -96,7 +101,41 @@ class EvaluateConfig(BaseModel):
         gt=0,
         le=1,
     )
-    seed: int = Field(0, title="Seed", description="of the bootstrap and of sampling", ge=0)
+    memorisation_documents: int = Field(
+        64, title="Documents to recite", ge=0,
+        description="training openings continued greedily, and as many held-out ones; 0: none",
+    )  # fmt: skip
+    memorisation_prefix: int = Field(
+        32, title="Opening", description="tokens given of a document to recite", ge=1
+    )
+    memorisation_continuation: int = Field(
+        32, title="Recited", description="tokens that must come out exactly", ge=1
+    )
+    contamination: bool = Field(
+        False, title="Contamination",
+        description="figures apart for documents whose 13-grams occur in the training text; reads "
+        "all of it",
+    )  # fmt: skip
+    tasks: TaskFile | None = Field(
+        None, title="Tasks", description="JSONL of choices, pairs and questions of your own"
+    )
+    task_shots: tuple[int, ...] = Field(
+        (0, 1, 5), title="Task shots", min_length=1,
+        description="solved examples before a task's question, one round each",
+    )  # fmt: skip
+    pairs: PairFile | None = Field(
+        None, title="Group pairs", description="JSONL of sentences that differ in the group named"
+    )
+    seed: int = Field(
+        0, title="Seed", description="of the bootstrap and of sampling", ge=0, lt=2**32
+    )
+
+    @field_validator("task_shots")
+    @classmethod
+    def _counts(cls, shots: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 0 <= count <= 64 for count in shots):
+            raise ValueError(f"task_shots={list(shots)} must lie within 0 and 64")
+        return shots
 
 
 def evaluate(
@@ -122,30 +161,17 @@ def evaluate(
         if runtime.threads is not None:
             torch.set_num_threads(runtime.threads)
         model, words = _open(checkpoint, tokenizer, runtime.device)
-        context = model.config.context_length
         report: dict[str, Any] = {
             "checkpoint": checkpoint.ref,
             "eval_set": eval_set.ref,
             "examples": examples.ref,
         }
-        report |= {"perplexity": _perplexity(config, model, words, eval_set, directory, context)}
-        runtime.progress.advance(1, 3, "parts")
         # A base model has never seen the form of an answer; asked in it, it would only babble.
         form: Form = "continuation" if checkpoint.stage == "pretrain" else "answer"
-        sft, items = _sft(config, model, words, examples, context, form)
-        write_items(directory / "sft_items.jsonl", items)
-        runtime.progress.advance(2, 3, "parts")
-        sampling = Sampling(
-            config.max_tokens, config.temperature, config.top_k, config.top_p, config.seed
-        )
-        report |= {
-            "sft": sft,
-            "answers": _shown(items),
-            "sampling": {name: getattr(sampling, name) for name in Sampling.__dataclass_fields__},
-            "generations": continue_prompts(
-                model, words, config.prompts, sampling, context=context
-            ),
-        }
+        subject = Subject(checkpoint.ref, model, words, form)
+        report |= _measured(config, subject, checkpoint, eval_set, directory)
+        runtime.progress.advance(1, 3, "parts")
+        report |= _generated(config, subject, examples, directory, runtime)
         runtime.progress.advance(3, 3, "parts")
         write_json(directory / "report.json", report)
         facts = headline(report)
@@ -175,37 +201,78 @@ def _open(
     return model, words
 
 
-def _perplexity(
+def _measured(
     config: EvaluateConfig,
-    model: LanguageModel,
-    words: Tokenizer,
+    subject: Subject,
+    checkpoint: Checkpoint,
     eval_set: EvalSet,
     directory: Path,
-    context: int,
 ) -> dict[str, Any]:
-    stride = config.stride if config.stride is not None else max(1, context // 2)
-    if stride > context:
-        raise ConfigError(
-            f"evaluate.stride={stride} exceeds the model's context of {context}; lower it"
-        )
-    with pa.memory_map(str(eval_set.documents_path)) as file:
-        table = pa.ipc.open_file(file).read_all()
-        documents = {name: table[name].to_pylist() for name in ("doc_id", "text", "source")}
-    if not documents["doc_id"]:
+    """What `mill evaluate` measures too, and per-document figures for paired comparison."""
+    held_out = frozen_documents(eval_set)
+    if not held_out["doc_id"]:
         raise DataError(
             f"{eval_set.ref} holds no document; raise eval_set.max_bytes or add documents"
         )
-    scores = score_documents(model, words, documents, context=context, stride=stride)
-    write_scores(directory / "documents.arrow", scores)
-    return summarise(
-        scores, context=context, stride=stride, draws=config.bootstrap_draws, seed=config.seed
+    stride = config.stride
+    if stride is not None and stride > subject.context:
+        raise ConfigError(
+            f"evaluate.stride={stride} exceeds the model's context of {subject.context}; lower it"
+        )
+    options = MeasureOptions(
+        stride=stride, draws=config.bootstrap_draws, seed=config.seed, shots=config.task_shots,
+        max_answer_tokens=config.max_answer_tokens,
+        recital=Recital(config.memorisation_prefix, config.memorisation_continuation),
+        recited_documents=config.memorisation_documents,
+    )  # fmt: skip
+    training = None
+    if config.memorisation_documents or config.contamination:
+        training = training_text_of(checkpoint)
+    sample: list[str] = []
+    overlap = None
+    if training is not None:
+        if config.memorisation_documents:
+            needed = options.recital.needed
+            sample = training.sample(config.memorisation_documents, needed, seed=config.seed)
+        if config.contamination:
+            overlap = overlap_with(held_out["text"], training.texts())
+    materials = Materials(
+        training.name if training is not None else "", sample, overlap,
+        config.tasks.items() if config.tasks is not None else (),
+        config.pairs.pairs() if config.pairs is not None else (),
+    )  # fmt: skip
+    findings = measure(subject, held_out, materials, options)
+    write_scores(directory / "documents.arrow", findings.scores, overlap)
+    return {name: part for name, part in findings.report.items() if name != "model"}
+
+
+def _generated(
+    config: EvaluateConfig,
+    subject: Subject,
+    examples: ExampleSet,
+    directory: Path,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Answers to held-out questions and continued prompts."""
+    model, words, context = subject.model, subject.tokenizer, subject.context
+    sft, items = _sft(config, model, words, examples, context, subject.form)
+    write_items(directory / "sft_items.jsonl", items)
+    runtime.progress.advance(2, 3, "parts")
+    sampling = Sampling(
+        config.max_tokens, config.temperature, config.top_k, config.top_p, config.seed
     )
+    return {
+        "sft": sft,
+        "answers": _shown(items),
+        "sampling": {name: getattr(sampling, name) for name in Sampling.__dataclass_fields__},
+        "generations": continue_prompts(model, words, config.prompts, sampling, context=context),
+    }
 
 
 def _sft(
     config: EvaluateConfig,
     model: LanguageModel,
-    words: Tokenizer,
+    words: MeasuredTokenizer,
     examples: ExampleSet,
     context: int,
     form: Form,
@@ -242,7 +309,7 @@ def _sft(
 def _few_shot(
     config: EvaluateConfig,
     model: LanguageModel,
-    words: Tokenizer,
+    words: MeasuredTokenizer,
     examples: ExampleSet,
     questions: list[Example],
     context: int,
@@ -289,6 +356,11 @@ def headline(report: dict[str, Any]) -> dict[str, Any]:
     names = ("bits_per_byte", "bits_per_byte_low", "bits_per_byte_high", "bits_per_byte_macro",
              "token_perplexity", "nats_per_token", "tokens", "bytes", "documents")  # fmt: skip
     facts: dict[str, Any] = {name: perplexity[name] for name in names}
+    excess = report.get("memorisation", {}).get("excess")
+    facts["calibration_error"] = perplexity["calibration"].get("ece")
+    facts["recited_excess"] = excess["share"] if excess is not None else None
+    for row in report.get("tasks", {}).get("rows", ()):
+        facts[f"task_{row['task']}_{row['shots']}_shots"] = row["accuracy"]
     facts["response_loss"] = sft["response_loss"]
     facts["eos_rate"] = sft["eos_rate"]
     for book in ("open_book", "closed_book"):

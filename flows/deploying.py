@@ -17,6 +17,7 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
+from flows.alerts import install_alerts, webhook_url
 from flows.environment import prefect_api_url
 from flows.root import prepare_root
 from flows.settings import ROOT_VARIABLE
@@ -35,17 +36,19 @@ def deploy(root: Path) -> None:
             "mill deploy needs a Prefect server: set PREFECT_API_URL=http://HOST:4200/api, or run "
             "`mill dev`, which starts one and deploys"
         )
+    url = webhook_url()
     root = prepare_root(root)
-    asyncio.run(_prepare_server())
+    asyncio.run(_prepare_server(url))
     _deploy_all(root)
 
 
-async def _prepare_server() -> None:
+async def _prepare_server(url: str | None) -> None:
     async with get_client() as client:
         for name, limit in POOLS.items():
             await _pool(client, name, limit)
         for automation in shipped():
             await replace(client, automation)
+        await install_alerts(client, url)
 
 
 async def _pool(client: PrefectClient, name: str, limit: int | None) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 from prefect import flow
 from prefect.states import Completed, State
 
-from flows import show
+from flows import show, signals
 from flows.beginning import begin
 from flows.root import prepare_root
 from flows.settings import ROOT_VARIABLE, HousekeepingSettings
@@ -186,6 +186,7 @@ def housekeeping(
     show.removals([(one.kind, one.path, one.num_bytes, went) for one, went in rows])
     num_bytes = sum(one.num_bytes for one, went in rows if went or dry_run)
     free = shutil.disk_usage(place)
+    show.guarded(None, lambda: signals.disk(place))
     text = (
         f"{'would remove' if dry_run else 'removed'} {len(rows)} things, {num_bytes / 1e6:,.1f} MB;"
         f" {free.free / 1e9:,.1f} GB ({free.free / free.total:.0%}) of the disk are free"

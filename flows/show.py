@@ -29,6 +29,7 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger, get_run_logger
 from prefect.runtime import deployment, flow_run
 
+from flows import signals
 from flows.display import Display
 from flows.nights import NightEnd
 from flows.run import Run
@@ -97,6 +98,7 @@ def funnel(run: Run, corpus: CleanedCorpus) -> None:
     report = report_path(corpus, run.root)
     about = f"Documents by fate. Thresholds, samples and duplicates: {report}"
     guarded(run, lambda: create_table_artifact(key="funnel", table=rows, description=about))
+    guarded(run, lambda: warn(run, signals.corpus(run, corpus)))
 
 
 def loss_curve(run: Run, checkpoint: Checkpoint) -> None:
@@ -149,6 +151,13 @@ def registration(run: Run, version: Registration) -> None:
         run, lambda: create_markdown_artifact(key=key, markdown=text, description=version.reason)
     )
     guarded(run, lambda: emit_registered(version))
+    guarded(run, lambda: signals.gate(run, version))
+
+
+def warn(run: Run, message: str | None) -> None:
+    """An alert's message is a warning of the run too."""
+    if message is not None:
+        run.display.line(f"    warning: {message}", style="yellow")
 
 
 def emit_registered(version: Registration) -> None:
@@ -235,6 +244,7 @@ def finish(run: Run, facts: RunFacts) -> None:
         run.tracking.attach(files, folder="report")
     if not run.orchestrated:
         return
+    guarded(run, lambda: warn(run, signals.disk(run.root)))
     markdown = report_markdown(facts)
     guarded(
         run,

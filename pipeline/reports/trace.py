@@ -241,7 +241,8 @@ def _watching(model: LanguageModel) -> Iterator[list[Shape]]:
         watch(block, f"block {i}", "attention to earlier tokens, then a feed-forward layer")
         for i, block in enumerate(model.blocks, start=1)
     ]
-    handles.append(watch(model.norm, "hidden", "normalised: what the head multiplies"))
+    if model.norm is not None:
+        handles.append(watch(model.norm, "hidden", "normalised: what the head multiplies"))
     try:
         yield seen
     finally:

@@ -4,7 +4,8 @@
               -> a difference on any text       -> "tiktoken", and why the other was refused
 
 tiktoken is the reference: ids are its ids whichever engine ran, so an engine is a matter of speed
-and enters no fingerprint. gigatoken (MIT, optional) was measured 2.3 times faster from file to shard.
+and enters no fingerprint. gigatoken (MIT, optional) was measured 2.3 times faster from file to
+shard.
 """
 
 import functools

@@ -106,3 +106,32 @@ def test_damaged_columns_never_crash_or_raise(
     with PartWriter(tmp_path, source="a") as writer:
         made.parse(InputUnit("x", (InputFile(str(path), path.name),)), writer)
     assert writer.num_documents <= 40
+
+
+def test_a_value_python_cannot_hold_costs_itself_only(tmp_path: Path, read: Reader) -> None:
+    far = pa.array([1, 1 << 62, None], pa.timestamp("s"))  # the second lies beyond the year 9999
+    nowhere = pa.array([1, 2, None], pa.timestamp("us", tz="Mars/Phobos"))
+    table = pa.table({"text": ["a", "b", "c"], "id": far, "timestamp": far, "seen": nowhere})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    result = read(source(tmp_path / "x.arrow", metadata_fields=("seen",)))
+    assert list(result.documents.values()) == ["a", "b", "c"]
+    assert [facts.get("timestamp") for facts in result.metadata.values()] == [
+        "1970-01-01T00:00:01", None, None,
+    ]  # fmt: skip
+    assert result.facts[0]["dropped_metadata"] == 1 + 2
+    assert result.facts[0]["replaced_ids"] == 1 + 1  # one is lost, one is no kind of id
+
+
+def test_undecodable_words_of_a_dictionary_cost_their_rows_only(
+    tmp_path: Path, read: Reader
+) -> None:
+    words = pa.array([b"ok", b"\xff\xfe"]).view(pa.string())
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), words)
+    table = pa.table({"text": column, "url": column})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    result = read(source(tmp_path / "x.arrow"))
+    assert result.documents == {"a/x/0": "ok", "a/x/2": "ok"}
+    assert result.metadata["a/x/2"]["url"] == "ok"
+    assert result.reasons == ["invalid_utf8"]

@@ -235,3 +235,10 @@ def test_any_bytes_are_read_or_quarantined_and_nothing_is_lost(tmp_path, content
     ids = [doc_id for batch in batches for doc_id in batch.doc_ids]
     assert len(ids) == len(set(ids)) == facts["documents"]
     assert sum(int(batch.num_bytes.sum()) for batch in batches) == facts["bytes"]
+
+
+def test_repeated_key_written_as_an_escape_is_a_repeated_key(tmp_path, read):
+    path = write(tmp_path, b'{"\\u0074ext": "a", "text": "b"}', b'{"\\u0074ext": "\\u0074he"}')
+    result = read(source(path))
+    assert result.documents == {"web/x/1": "the"}
+    assert result.reasons == ["duplicate_key"]

@@ -1,3 +1,4 @@
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -154,3 +155,10 @@ def test_empty_files_are_counted(tmp_path: Path, read: Reader) -> None:
 )
 def test_kind_of_a_path_is_told_by_its_name(path: str, kind: str) -> None:
     assert kind_of(path) == kind
+
+
+def test_suffixes_in_capitals_are_suffixes(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "A.TXT").write_text("one")
+    (tmp_path / "B.Txt.GZ").write_bytes(gzip.compress(b"two"))
+    result = read(TextSource(name="t", paths=(str(tmp_path),)))
+    assert result.documents == {"t/A": "one", "t/B": "two"}

@@ -9,13 +9,15 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.corpus.sources.fields import FieldSource, id_of
-from pipeline.corpus.sources.part import RowWriter
+from pipeline.corpus.sources.part import PartWriter, RowWriter
 
 BATCH_ROWS = 256  # rows of up to max_text_bytes each are in memory at once
 # What reading damaged data raises: absurd sizes and names that are no UTF-8 among others.
 DAMAGE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 BINARIES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+# What a single value raises that Python cannot hold: a year beyond 9999, an unknown time zone.
+UNTRANSLATABLE = (pa.ArrowException, ValueError, OverflowError, KeyError)
 
 
 class TableSource(FieldSource):
@@ -59,13 +61,15 @@ def add_rows(source: TableSource, batch: pa.RecordBatch, row: int, rows: RowWrit
     columns = {name: _checked(column) for name, column in _columns(batch, source).items()}
     texts = _texts(source, columns.pop(source.text_field))
     own = columns.pop(source.id_field, None)
-    ids = own.to_pylist() if own is not None else [None] * batch.num_rows
+    writer = rows.writer
+    ids = _values(own, writer, "replaced_ids") if own is not None else [None] * batch.num_rows
     if source.id_field in (*source.metadata_fields, source.url_field) and own is not None:
         columns[source.id_field] = own
-    writer = rows.writer
     facts: list[Any] = [None] * batch.num_rows
     if columns:
-        lists = {name: _values(column) for name, column in columns.items()}
+        lists = {
+            name: _values(column, writer, "dropped_metadata") for name, column in columns.items()
+        }
         facts = [
             source.metadata_of(dict(zip(lists, values, strict=True)), writer)
             for values in zip(*lists.values(), strict=True)
@@ -83,7 +87,7 @@ def add_rows(source: TableSource, batch: pa.RecordBatch, row: int, rows: RowWrit
             except UnicodeDecodeError as error:
                 writer.quarantine(rows.file, f"row {row}", "invalid_utf8", str(error))
             else:
-                rows.add(text, row, doc_id=id_of(_plain(doc_id), writer), metadata=metadata)
+                rows.add(text, row, doc_id=id_of(doc_id, writer), metadata=metadata)
         row += 1
     return row
 
@@ -107,6 +111,9 @@ def _checked(column: pa.Array) -> pa.Array:
         column = column.view(pa.binary())
     elif pa.types.is_large_string(kind):
         column = column.view(pa.large_binary())
+    elif pa.types.is_dictionary(kind):
+        values = _checked(column.dictionary)
+        column = pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
     column.validate(full=True)
     return column
 
@@ -123,8 +130,25 @@ def _texts(source: TableSource, column: pa.Array) -> list[bytes | None]:
     return column.cast(pa.large_binary()).to_pylist()
 
 
-def _values(column: pa.Array) -> list[Any]:
-    return [_plain(value) for value in column.to_pylist()]
+def _values(column: pa.Array, writer: PartWriter, lost: str) -> list[Any]:
+    """The column as Python has it; a value that it cannot hold is None, counted as `lost`."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        values = column.to_pylist()
+    except UNTRANSLATABLE:
+        values = [_translated(scalar) for scalar in column]
+    plain = [_plain(value) for value in values]
+    if num_lost := plain.count(None) - column.null_count:
+        writer.counts[lost] += num_lost
+    return plain
+
+
+def _translated(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UNTRANSLATABLE:
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.corpus.sources.fields import FieldSource
 from pipeline.corpus.sources.file_source import BYTE_ORDER_MARK, EncodedSource
-from pipeline.corpus.sources.inputs import InputFile, InputUnit
+from pipeline.corpus.sources.inputs import InputFile, InputUnit, has_suffix, without_compression
 from pipeline.corpus.sources.part import PartWriter, RowWriter
 from pipeline.corpus.sources.records import Record
 
@@ -47,8 +47,7 @@ class CsvSource(EncodedSource, FieldSource):
         """The delimiter of a file by its name."""
         if self.delimiter is not None:
             return self.delimiter
-        plain = name.removesuffix(".gz").removesuffix(".zst")
-        return "\t" if plain.endswith((".tsv", ".tab")) else ","
+        return "\t" if has_suffix(without_compression(name), (".tsv", ".tab")) else ","
 
     def parse(self, unit: InputUnit, writer: PartWriter) -> None:
         """Every row of the unit's files."""

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from pipeline.corpus.sources.cuts import cut_records, is_cuttable
 from pipeline.corpus.sources.files import find_files
-from pipeline.corpus.sources.inputs import COMPRESSIONS, InputFile, InputUnit, Piece
+from pipeline.corpus.sources.inputs import COMPRESSIONS, InputFile, InputUnit, Piece, has_suffix
 from pipeline.corpus.sources.part import PartWriter
 from pipeline.corpus.sources.records import Break, Limits, Record, read_records
 from pipeline.corpus.sources.remote import check_options, open_remote
@@ -155,7 +155,7 @@ class RecordSource(FileSource):
     def cut_rule(self, file: InputFile) -> str | None:
         """Plain local files of more than `split_bytes` are cut at a separator."""
         separator = self.cut_at()
-        plain = not file.is_url and not file.name.endswith(COMPRESSIONS)
+        plain = not file.is_url and not has_suffix(file.name, COMPRESSIONS)
         if not plain or separator is None or not is_cuttable(separator):
             return None
         if Path(file.path).stat().st_size <= self.split_bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpus.sources.inputs import COMPRESSIONS, InputFile, stem
+from pipeline.corpus.sources.inputs import COMPRESSIONS, InputFile, has_suffix, stem
 from pipeline.corpus.sources.remote import find_remote
 from pipeline.corpus.sources.walking import fixed_part, matching, walk
 from pipeline.store.errors import DataError
@@ -66,7 +66,7 @@ def _expand(text: str, wanted: tuple[str, ...], *, source: str) -> list[tuple[Pa
         return [(Path(before).expanduser() if marker else path.parent, path)]
     if os.path.isdir(path):
         # A directory that cannot be entered is listed too: that it is unreadable must be counted.
-        files = [p for p in walk(path) if p.name.endswith(wanted) or os.path.isdir(p)]
+        files = [p for p in walk(path) if has_suffix(p.name, wanted) or os.path.isdir(p)]
         if not files:
             raise DataError(
                 f"source {source!r}: {text} holds no file ending in {', '.join(wanted)}; "

@@ -8,7 +8,7 @@ A unit's identity is its name and the content of its files; where the files lie 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,10 +84,22 @@ class Piece:
     num_bytes: int
 
 
+def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
+    """Whether a file's name ends in one of them, in capitals or not: `README.TXT` is text."""
+    return name.lower().endswith(tuple(suffix.lower() for suffix in suffixes))
+
+
+def without_compression(name: str) -> str:
+    """`a.jsonl.gz` -> `a.jsonl`."""
+    for compression in COMPRESSIONS:
+        if has_suffix(name, (compression,)):
+            name = name[: -len(compression)]
+    return name
+
+
 def stem(name: str) -> str:
     """`a/b.jsonl.gz` -> `a/b`: the name without its suffix and compression."""
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
+    name = without_compression(name)
     head, slash, tail = name.rpartition("/")
     base, dot, _ = tail.rpartition(".")
     return head + slash + (base if dot and base else tail)

@@ -5,6 +5,7 @@ line -> orjson (fast) -> document
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,9 @@ from pipeline.corpus.sources.file_source import BYTE_ORDER_MARK, RecordSource, p
 from pipeline.corpus.sources.inputs import InputFile, InputUnit
 from pipeline.corpus.sources.part import PartWriter, RowWriter
 from pipeline.corpus.sources.records import Record
+
+# An ASCII letter of a key, written as an escape: `"\u0074ext"` is `"text"` too.
+ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 
 
 class JsonlSource(RecordSource, FieldSource):
@@ -42,6 +46,9 @@ def parse_jsonl(source: JsonlSource, file: InputFile, writer: PartWriter) -> Non
         line = record.data or b""
         if record.index == 0:
             line = line.removeprefix(BYTE_ORDER_MARK)
+        if not line:
+            blank += 1  # here, as a compressed file of nothing but newlines holds very many
+            continue
         try:
             row = orjson.loads(line)
             text = row[text_key]
@@ -50,9 +57,8 @@ def parse_jsonl(source: JsonlSource, file: InputFile, writer: PartWriter) -> Non
             # As many quotes as keys and string values need: no key was there twice. Else look.
             needed = 2 * (len(row) + [type(value) for value in row.values()].count(str))
             if line.count(b'"') != needed:
-                for key in quoted:
-                    if line.count(key) > 1:
-                        usual = False
+                usual = usual and all(line.count(key) < 2 for key in quoted)
+                usual = usual and ESCAPED_ASCII.search(line) is None
         except (orjson.JSONDecodeError, KeyError, TypeError, IndexError, AttributeError):
             usual = False
         if usual:

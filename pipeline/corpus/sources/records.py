@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import zstandard
 
+from pipeline.corpus.sources.inputs import has_suffix
+
 BLOCK_BYTES = 1 << 20
 # A zstd block of 4 bytes may expand to 128 KiB, so one piece of input yields at most 16 MiB.
 ZSTD_PIECE_BYTES = 512
@@ -133,9 +135,9 @@ def read_blocks(
 ) -> Iterator[bytes]:
     """Decompressed blocks of at most a few MiB; raises `ReadingBroken` where reading has to end."""
     blocks = _plain(handle, length)
-    if name.endswith(".gz"):
+    if has_suffix(name, (".gz",)):
         blocks = _gunzip(handle)
-    elif name.endswith(".zst"):
+    elif has_suffix(name, (".zst",)):
         blocks = _unzstd(handle)
     expanded = 0
     for block in blocks:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from pipeline.corpus.sources.inputs import has_suffix
 from pipeline.store.errors import ConfigError, DataError
 
 # Package that brings the driver of a protocol, as pip knows it.
@@ -157,7 +158,7 @@ def _expand(system: Any, protocol: str, path: str, wanted: tuple[str, ...]) -> I
         base = path.rstrip("/")
         for match in sorted(system.find(path)):
             name = match[len(base) :].lstrip("/") if match.startswith(base) else match
-            if name.endswith(wanted) and not _hidden(name):
+            if has_suffix(name, wanted) and not _hidden(name):
                 yield _described(system, protocol, match, name)
 
 

@@ -1,11 +1,13 @@
 """What every flow does first: quiet logs, the caller's display, and an end to endless retries."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows.display import Display
+from flows.failure import retry_command
 from flows.logs import quiet_user_errors
 from flows.run import Call, current_call
 from pipeline.store.errors import TrainingError
@@ -30,4 +32,8 @@ def begin(display: Callable[[], Display]) -> Call:
             f"this run was started {attempts} times and crashed each time; look at its log and the "
             "worker's, then start a new run"
         )
-    return current_call(display)
+    call = current_call(display)
+    context = FlowRunContext.get()
+    if not is_deployment_run() or context is None or context.flow_run is None:
+        return call
+    return replace(call, command=retry_command(context.flow_run))

@@ -127,12 +127,25 @@ def serve(
     model: Annotated[str, typer.Argument(help="finetune@fp, a directory, models:/NAME@alias")],
     host: Annotated[str, typer.Option(help="Loopback unless you say otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    follow: Annotated[
+        bool, typer.Option(help="Swap to the version an alias points to when it moves.")
+    ] = True,
+    poll: Annotated[float, typer.Option(min=0.5, help="Seconds between two looks.")] = 10.0,
+    max_requests: Annotated[
+        int, typer.Option(min=1, max=1000, help="Answered at a time; one more gets a 503.")
+    ] = 32,
+    uri: Annotated[
+        str | None, typer.Option(help="MLflow's address, if its store is not under the root.")
+    ] = None,
     root: RootOption = Path("runs"),
 ) -> None:
     """Serve a model over OpenAI-style HTTP: /v1/completions, /v1/chat/completions, /v1/models."""
     from flows.commands.models import serve_model  # heavy: torch
 
-    serve_model(model, host=host, port=port, root=root)
+    serve_model(
+        model, host=host, port=port, poll=poll if follow else None, max_requests=max_requests,
+        uri=uri, root=root,
+    )  # fmt: skip
 
 
 app.command("evaluate")(evaluate_command)
@@ -189,11 +202,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MillError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *_notes(error)]), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         if debug or error.errno not in _OWNERS:
             raise
         remedy = "free some space" if error.errno in _OWNERS[3:] else "make it writable"
-        print(f"error: {error}; {remedy} or choose another place", file=sys.stderr)
+        text = f"error: {error}; {remedy} or choose another place"
+        print("\n".join([text, *_notes(error)]), file=sys.stderr)
         sys.exit(ArtifactError.exit_code)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Where a run ended and how it goes on, if it was one."""
+    return list(getattr(error, "__notes__", ()))

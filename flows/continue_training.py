@@ -312,6 +312,6 @@ def continue_training(
 def run_night(config: RunConfig, call: Call, *, orchestrated: bool) -> Night | None:
     """One night, with Prefect around the stages or without."""
     return execute(
-        config, night, name="continue-training", display=call.display, orchestrated=orchestrated,
+        config, night, name="continue-training", call=call, orchestrated=orchestrated,
         foretold=False, finish=report,
     )  # fmt: skip

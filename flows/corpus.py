@@ -50,6 +50,6 @@ def corpus(
     call = begin(show.LoggedDisplay)
     resolved = resolve(preset, settings, config)
     execute(
-        resolved, only_new if settings.only_new else graph, name="corpus", display=call.display,
+        resolved, only_new if settings.only_new else graph, name="corpus", call=call,
         orchestrated=True, foretold=not settings.only_new,
     )  # fmt: skip

@@ -80,6 +80,8 @@ class StageDisplay:
         self.title = title
         self.started = time.monotonic()
         self.outcome = "built"
+        self.building: str | None = None
+        """`stage@<12 digits>` while that artifact is made."""
         self._plain_at = self.started
         self._others = others
 
@@ -99,6 +101,8 @@ class StageDisplay:
         """Print the events a person wants to see as they happen."""
         if name in ("built", "reused"):
             self.outcome = name
+        elif name == "building":
+            self.building = str(facts["artifact"])
         elif name == "generated":
             when, text = facts.get("when", ""), str(facts.get("text", "")).replace("\n", " ")
             self.display.line(f"    {when:>9} | {facts.get('prompt', '')!r} -> {text[:100]!r}")

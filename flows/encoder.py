@@ -79,6 +79,5 @@ def report(run: Run, made: Encoder) -> None:
 def run_encoder(config: RunConfig, call: Call, *, orchestrated: bool) -> Encoder | None:
     """The graph and its report, with Prefect around the stages or without."""
     return execute(
-        config, graph, name="encoder", display=call.display, only=call.only,
-        orchestrated=orchestrated, finish=report,
+        config, graph, name="encoder", call=call, orchestrated=orchestrated, finish=report,
     )  # fmt: skip

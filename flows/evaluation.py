@@ -28,6 +28,6 @@ def evaluation(
     """
     call = begin(show.LoggedDisplay)
     execute(
-        resolve(preset, settings, config), graph, name="evaluation", display=call.display,
+        resolve(preset, settings, config), graph, name="evaluation", call=call,
         orchestrated=True, may_build=BUILT_HERE, finish=report,
     )  # fmt: skip

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flows import show
-from flows.display import Display
+from flows.failure import explained
 from flows.planning import predict
 from flows.root import prepare_root
-from flows.run import Run, open_run
+from flows.run import Call, Run, open_run
 from pipeline.config import RunConfig
 
 Made = TypeVar("Made")
@@ -19,29 +19,30 @@ def execute(
     graph: Callable[[Run], Made],
     *,
     name: str,
-    display: Display,
+    call: Call,
     orchestrated: bool,
-    only: str | None = None,
     may_build: frozenset[str] | None = None,
     foretold: bool = True,
     finish: Callable[[Run, Made], Any] = lambda run, made: None,
 ) -> Made | None:
-    """Run `graph`; `finish` gets what it made. None if `only` ended it before its last line.
+    """Run `graph`; `finish` gets what it made. None if `call.only` ended it before its last line.
 
     `may_build` names the stages that may build (all others only reuse); `foretold=False` is for
     graphs that decide on the way what to do, which no plan can walk. Raises MillError for
     everything that is the user's to solve.
     """
     root = prepare_root(Path(config.root))
+    display = call.display
     display.line(f"root {root}", style="dim")
     prediction = predict(config, root=root, graph=graph) if foretold else None
     if prediction is not None:
         prediction.refuse_if_impossible()
     made: Made | None = None
     with open_run(
-        config, root=root, display=display, name=name, only=only, orchestrated=orchestrated,
+        config, root=root, display=display, name=name, only=call.only, orchestrated=orchestrated,
         tags=show.run_tags() if orchestrated else {},
         observers=(show.PrefectProgress,) if orchestrated else (), may_build=may_build,
+        command=call.command,
     ) as run:  # fmt: skip
         run.predictions = [
             {"stage": row.stage, "title": row.title, "seconds": row.seconds}
@@ -50,6 +51,10 @@ def execute(
         ]
         try:
             made = graph(run)
+        except Exception as error:
+            if orchestrated and (told := explained(error)) is not error:
+                raise told from error
+            raise
         finally:
             if prediction is not None:
                 prediction.record(run.records, root / "journal" / run.run_id / "plan.json")

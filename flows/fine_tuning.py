@@ -136,6 +136,6 @@ def fine_tuning(
 def run_tuning(config: RunConfig, call: Call, *, orchestrated: bool) -> Tuning | None:
     """Fine-tuning, with Prefect around the stages or without."""
     return execute(
-        config, graph, name="fine-tuning", display=call.display, orchestrated=orchestrated,
+        config, graph, name="fine-tuning", call=call, orchestrated=orchestrated,
         foretold=False, finish=report,
     )  # fmt: skip

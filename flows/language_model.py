@@ -134,6 +134,5 @@ def run_language_model(
         run_encoder(config, call, orchestrated=orchestrated)
         return None
     return execute(
-        config, graph, name="language-model", display=call.display, only=call.only,
-        orchestrated=orchestrated, finish=report,
+        config, graph, name="language-model", call=call, orchestrated=orchestrated, finish=report,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect.events.worker import EventsWorker
 
+from flows.failure import RunFailed
 from flows.outage import is_outage
 from pipeline.store.errors import MillError
 
@@ -15,7 +16,8 @@ _make_record = logging.getLogRecordFactory()
 def _record_without_traceback(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = _make_record(*args, **kwargs)
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, MillError):
+    reason = error.__cause__ if isinstance(error, RunFailed) else error
+    if isinstance(reason, MillError):
         record.exc_info = None
         record.msg, record.args = "error: %s", (str(error),)
     elif record.name.startswith("prefect") and error is not None and is_outage(error):

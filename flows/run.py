@@ -57,6 +57,8 @@ class Call:
 
     display: Display
     only: str | None = None
+    command: str = ""
+    """What a person types to go on after a failure; empty: unknown."""
 
 
 _CALL: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -102,9 +104,12 @@ class Run:
     """Makers of more Progress objects, told about every stage (Prefect's)."""
     predictions: list[dict[str, Any]] = field(default_factory=list)
     """What the plan foretold: `stage, title, seconds`."""
+    command: str = ""
+    """What a person types to go on after a failure; empty: unknown."""
     evaluated: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Rows of the evaluation tables shown so far, by `base` or `tuned`."""
     _reached: bool = False
+    _progress: StageDisplay | None = None
 
     def before(self, stage: str) -> None:
         """Stop the graph once the stage named by `--only` has been passed."""
@@ -118,6 +123,7 @@ class Run:
         may_build = may_build and (self.buildable is None or name in self.buildable)
         observers = tuple(make(title) for make in self.observers)
         progress = StageDisplay(self.display, title, others=observers)
+        self._progress = progress
         if self.planning:
             quiet = Silent()
             runtime = self.config.runtime.build(
@@ -126,7 +132,6 @@ class Run:
             yield replace(runtime, verify="sizes")
             return
         assert self.tracking is not None  # open_run made it
-        self._progress = progress
         try:
             with self.tracking.stage(title) as journal:
                 yield self.config.runtime.build(
@@ -134,6 +139,11 @@ class Run:
                 )
         finally:
             progress.event("ended", {})
+
+    @property
+    def building(self) -> str | None:
+        """`stage@<12 digits>` of the artifact the current stage is building, if it is."""
+        return self._progress.building if self._progress is not None else None
 
     def plan_only(self, stage: str, title: str) -> Planned:
         """Record that a plan would build this stage (the registry is an action, always done)."""
@@ -147,6 +157,7 @@ class Run:
             self.records.append(StageRecord(stage, title, "reuse", 0.0, getattr(noun, "ref", "")))
             return
         progress = self._progress
+        assert progress is not None  # `stage` made it
         seconds = time.monotonic() - progress.started
         is_artifact = isinstance(noun, Artifact)
         outcome = progress.outcome if is_artifact else "done"
@@ -219,7 +230,7 @@ def open_run(
     config: RunConfig, *, root: Path, display: Display, name: str, orchestrated: bool = False,
     planning: bool = False, only: str | None = None, tags: dict[str, str] | None = None,
     observers: tuple[Callable[[str], Progress], ...] = (),
-    may_build: frozenset[str] | None = None,
+    may_build: frozenset[str] | None = None, command: str = "",
 ) -> Iterator[Run]:  # fmt: skip
     """Open the stores, give the run an id, and close everything on every way out."""
     device = "cpu" if planning else resolve_device(config.runtime.device)
@@ -234,7 +245,7 @@ def open_run(
     run = Run(
         config, root, run_id, display, tracking, device,
         orchestrated=orchestrated, planning=planning, only=only, observers=observers,
-        buildable=may_build,
+        buildable=may_build, command=command,
     )  # fmt: skip
     status: Status = "FAILED"
     try:

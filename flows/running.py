@@ -4,6 +4,7 @@ The Prefect server needs seconds to start, so it is started before the heavy imp
 after them.
 """
 
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,6 +39,7 @@ def run_config(
         from prefect.exceptions import PrefectException
 
         from flows.continue_training import continue_training, run_night
+        from flows.failure import RunFailed
         from flows.language_model import language_model, run_language_model
         from flows.logs import quiet_user_errors, tell_prefect_the_rest
         from flows.outage import is_outage, own_reason
@@ -50,10 +52,11 @@ def run_config(
             raise ConfigError(f"--only={only} is no stage; stages are {', '.join(NAMES)}")
         config = validate(settings, where=str(path))
         run_it = run_night if night else run_language_model
+        call = Call(display, only, command=_command(path, overrides, only, orchestrated, night))
         quiet_user_errors()
         if not orchestrated:
             with sigterm_as_exit():
-                run_it(config, Call(display, only), orchestrated=False)
+                run_it(config, call, orchestrated=False)
             return
         if server is not None:
             server.wait_until_healthy(
@@ -62,17 +65,31 @@ def run_config(
         stack.callback(tell_prefect_the_rest)
         stack.enter_context(sigterm_as_exit())
         try:
-            with called_with(Call(display, only)):
+            with called_with(call):
                 (continue_training if night else language_model)(config=plain(config))
         except (HTTPError, PrefectException, RuntimeError) as error:
             reason = own_reason(error)
             if reason is not None:
                 raise reason from None
             if not is_outage(error):
+                if isinstance(error, RunFailed) and error.__cause__ is not None:
+                    raise error.__cause__ from None
                 raise
             display.line(
                 f"warning: Prefect does not answer any more ({error}); going on without it, "
                 "finished stages are reused",
                 style="yellow",
             )
-            run_it(config, Call(display, only), orchestrated=False)
+            run_it(config, call, orchestrated=False)
+
+
+def _command(
+    path: Path, overrides: Sequence[str], only: str | None, orchestrated: bool, night: bool
+) -> str:
+    """What was typed, as one may type it again."""
+    words = ["mill", "continue" if night else "run", str(path), *overrides]
+    if only is not None:
+        words += ["--only", only]
+    if not orchestrated:
+        words.append("--no-prefect")
+    return shlex.join(words)

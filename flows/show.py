@@ -31,6 +31,7 @@ from prefect.runtime import deployment, flow_run
 
 from flows import signals
 from flows.display import Display
+from flows.failure import RunFailed, notes_of, retry_command
 from flows.nights import NightEnd
 from flows.run import Run
 from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport
@@ -313,8 +314,8 @@ def failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     if flow_run.deployment_id is None:
         return  # started by the command line, which says so itself
     error = state.data if isinstance(state.data, BaseException) else None
-    where = "; ".join(getattr(error, "__notes__", ())) or "outside a stage"
-    flow_run_logger(flow_run, flow).error(
-        "%s ended %s (%s). Finished stages are kept; go on with: prefect flow-run retry %s",
-        flow_run.name, state.name, where, flow_run.id,
-    )  # fmt: skip
+    notes = notes_of(error.__cause__ if isinstance(error, RunFailed) and error.__cause__ else error)
+    where = "; ".join(notes) or (
+        f"outside a stage; finished stages are kept, go on with: {retry_command(flow_run)}"
+    )
+    flow_run_logger(flow_run, flow).error("%s ended %s %s", flow_run.name, state.name, where)

@@ -17,6 +17,7 @@ from prefect.tasks import Task
 from prefect.utilities.annotations import quote
 
 from flows.beginning import is_deployment_run
+from flows.failure import note, notes_of
 from flows.run import Planned, Run
 from pipeline.artifacts import Artifact
 from pipeline.store.errors import MillError, NotBuilt
@@ -85,7 +86,9 @@ class Stage(Generic[Noun]):
                 raise  # the command line ends with the error's own exit code
             # Stopped after saving is no failure: cancelled stays cancelled, a run whose machine was
             # taken away is crashed, and started again.
-            raise TerminationSignal(signal=signal.SIGTERM) from error
+            stopped = TerminationSignal(signal=signal.SIGTERM)
+            stopped.add_note("; ".join(notes_of(error)))
+            raise stopped from error
         if self.show is not None:
             self.show(run, noun)
         return noun
@@ -101,8 +104,10 @@ class Stage(Generic[Noun]):
             if not run.planning:
                 raise
             return run.plan_only(self.name, title)  # type: ignore[return-value]
-        except Exception as error:
-            error.add_note(f"in stage {title}")
+        except BaseException as error:
+            note(error, run, title)
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C, SIGTERM, cancelled: whoever asked for it knows
             run.display.line(
                 f"x {title:<14} stopped; finished stages are kept, the same command goes on here",
                 style="red",

@@ -99,6 +99,9 @@ def build(
         if is_finished(directory):
             return _reuse(key, directory, root=root, runtime=runtime, quiet=quiet)
         _prepare(directory, resume=resume)
+        if not quiet:
+            name = f"{key.stage}@{short(key.fingerprint)}"
+            runtime.progress.event("building", {"artifact": name})
         started = now()
         try:
             outcome = work(directory)

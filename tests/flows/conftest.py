@@ -4,13 +4,19 @@ import io
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.cli import main
+from flows.server import PrefectServer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -104,3 +110,47 @@ def small_run(tmp_path_factory) -> Path:
     config = write_settings(folder / "small.yaml", small_settings(root))
     mill_here("run", str(config), "--no-prefect")
     return root
+
+
+class Api:
+    """The server's API, as a browser would use it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = httpx.Client(trust_env=False, timeout=30)
+
+    def post(self, path: str, body: dict) -> object:
+        answer = self.client.post(f"{self.url}{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def artifacts(self, flow_run_id: str) -> dict[str, dict]:
+        wanted = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}
+        return {row["key"]: row for row in self.post("/artifacts/filter", wanted)}
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[PrefectServer]:
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    server.wait_until_healthy()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def api(server: PrefectServer) -> Api:
+    return Api(server.api_url)
+
+
+@pytest.fixture
+def in_process(server: PrefectServer) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
+        yield

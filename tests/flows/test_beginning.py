@@ -17,7 +17,7 @@ class Context:
     """What Prefect knows about the current flow run."""
 
     def __init__(self, deployment_id: str | None) -> None:
-        self.flow_run = SimpleNamespace(deployment_id=deployment_id)
+        self.flow_run = SimpleNamespace(deployment_id=deployment_id, id="1234")
 
     def get(self) -> "Context":
         return self
@@ -46,4 +46,6 @@ def test_run_that_was_started_too_often_fails(monkeypatch, deployment, starts, r
         with pytest.raises(TrainingError, match="started 5 times and crashed each time"):
             beginning.begin(Display)
     else:
-        assert beginning.begin(Display).only is None
+        call = beginning.begin(Display)
+        assert call.only is None
+        assert call.command == ("prefect flow-run retry 1234" if deployment else "")

@@ -11,7 +11,6 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import psutil
 import pytest
 from prefect import flow, task
@@ -24,51 +23,20 @@ from flows import show, watching
 from flows.display import Display
 from flows.logs import tell_prefect_the_rest
 from flows.run import open_run
-from flows.server import PrefectServer, free_port
+from flows.server import free_port
 from flows.settings import Settings
 from flows.stage import Stage
 from pipeline.config import validate
 from pipeline.stages.register import Registration
 from pipeline.store.errors import DataError
-from tests.flows.conftest import CHECKOUT, environment, mill, small_settings, write_settings
-
-
-class Api:
-    """The server's API, as a browser would use it."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.client = httpx.Client(trust_env=False, timeout=30)
-
-    def post(self, path: str, body: dict) -> object:
-        answer = self.client.post(f"{self.url}{path}", json=body)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    def artifacts(self, flow_run_id: str) -> dict[str, dict]:
-        wanted = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}
-        return {row["key"]: row for row in self.post("/artifacts/filter", wanted)}
-
-
-def until(condition, seconds: float, what: str):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.1)
-    return found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    server.wait_until_healthy()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def api(server) -> Api:
-    return Api(server.api_url)
+from tests.flows.conftest import (
+    CHECKOUT,
+    environment,
+    mill,
+    small_settings,
+    until,
+    write_settings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +48,6 @@ def deployments(server, api, tmp_path_factory) -> dict[str, dict]:
         PREFECT_HOME=str(server.home),
     )  # fmt: skip
     return {row["name"]: row for row in api.post("/deployments/filter", {})}
-
-
-@pytest.fixture
-def in_process(server):
-    with temporary_settings({PREFECT_API_URL: server.api_url}):
-        yield
 
 
 ALL = {
@@ -355,7 +317,7 @@ def test_progress_with_a_dead_server_costs_the_stage_nothing(monkeypatch):
 
 def test_failed_deployment_run_names_the_stage_and_the_command_that_goes_on(in_process):
     error = DataError("no text")
-    error.add_note("in stage clean")
+    error.add_note("in stage clean; go on with: this")
     run = FlowRun(id=uuid4(), name="brave-otter", flow_id=uuid4(), deployment_id=uuid4())
     lines: list[str] = []
     handler = logging.Handler()
@@ -364,11 +326,13 @@ def test_failed_deployment_run_names_the_stage_and_the_command_that_goes_on(in_p
     logger.addHandler(handler)
     try:
         show.failed(flow(attempts), run, Failed(data=error))
+        show.failed(flow(attempts), run, Failed(data=DataError("no preset")))
     finally:
         logger.removeHandler(handler)
     assert lines == [
-        "brave-otter ended Failed (in stage clean). Finished stages are kept; "
-        f"go on with: prefect flow-run retry {run.id}"
+        "brave-otter ended Failed in stage clean; go on with: this",
+        "brave-otter ended Failed outside a stage; finished stages are kept, go on with: "
+        f"prefect flow-run retry {run.id}",
     ]
 
 

@@ -17,9 +17,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import PrefectServer, free_port
 from flows.zombies import crash_on_silence, install, retry_crashed
-from tests.flows.conftest import environment, mill, small_settings
+from tests.flows.conftest import Api, environment, mill, small_settings, until
 from tests.flows.test_dev import alive
-from tests.flows.test_prefect import Api, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ENDED = ("COMPLETED", "FAILED", "CANCELLED")

@@ -14,6 +14,7 @@ from pipeline.serving.loading import LoadedModel, load_model
 from pipeline.serving.server import serve
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_text
+from pipeline.tracking.config import TrackingConfig
 from pipeline.training.filling import fill_masks, filled
 
 
@@ -65,9 +66,16 @@ def print_filled(loaded: LoadedModel, text: str, *, count: int) -> None:
         print("  " + ", ".join(f"{c.text!r} {c.probability:.3f}" for c in place))
 
 
-def serve_model(reference: str, *, host: str, port: int, root: Path) -> None:
+def serve_model(
+    reference: str, *, host: str, port: int, poll: float | None, max_requests: int,
+    uri: str | None, root: Path,
+) -> None:  # fmt: skip
     """Answer over HTTP until Ctrl-C."""
-    serve(reference, host, port, root=_root_of(reference, root))
+    serve(
+        reference, host, port, root=_root_of(reference, root),
+        tracking=TrackingConfig() if uri is None else TrackingConfig(uri=uri),
+        follow_seconds=poll, max_requests=max_requests,
+    )  # fmt: skip
 
 
 def trace_text(

@@ -1,13 +1,16 @@
 """The OpenAI-style protocol: what a request may say, and how a mistake in it is answered."""
 
 import secrets
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.serving.chat import Request
 
 MAX_PROMPTS = 128
+MAX_MESSAGES = 10_000
+MAX_STOPS = 16
 MAX_TOKENS = 1 << 20  # far above any context; the context is the real limit
 # Fields of the protocol we do not implement, with the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -28,7 +31,7 @@ class Body(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
     stream: bool = False
     stream_options: dict[str, Any] | None = None
 
@@ -52,22 +55,44 @@ class CompletionBody(Body):
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
 
 
+class TextPart(BaseModel):
+    """A piece of a message; only text can be read."""
+
+    type: Literal["text"]
+    text: str
+
+
 class Message(BaseModel):
     """One turn of a conversation."""
 
     role: str
-    content: str
+    content: str | list[TextPart]
+
+    def turn(self) -> dict[str, str]:
+        """The turn as the models know it: one text; `developer` is a newer name of `system`."""
+        parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content]
+        return {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": "".join(parts),
+        }
 
 
 class ChatBody(Body):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+
+    def conversation(self) -> Request:
+        """The request; the newer name of the limit wins."""
+        request = self.request(messages=[message.turn() for message in self.messages])
+        if self.max_completion_tokens is None:
+            return request
+        return replace(request, max_tokens=self.max_completion_tokens)
 
 
 class Refusal(Exception):
-    """A request that is answered with a 4xx and a message in the protocol's form."""
+    """A request that is answered with a 4xx or 503 and a message in the protocol's form."""
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -75,7 +100,7 @@ class Refusal(Exception):
         self.body = {
             "error": {
                 "message": message,
-                "type": "invalid_request_error",
+                "type": "invalid_request_error" if status < 500 else "server_error",
                 "param": param,
                 "code": "model_not_found" if status == 404 and param == "model" else None,
             }

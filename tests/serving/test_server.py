@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pipeline.serving.chat import Request, complete
+from pipeline.serving.engine import Serving
 from pipeline.serving.loading import LoadedModel
 from pipeline.serving.server import create_app
 
@@ -12,7 +13,8 @@ HOSTS = ("127.0.0.1", "localhost")
 
 @pytest.fixture(scope="module")
 def client(tuned_model: LoadedModel) -> TestClient:
-    return TestClient(create_app(tuned_model, "ref", hosts=HOSTS), base_url="http://127.0.0.1")
+    app = create_app(Serving(tuned_model, "ref"), hosts=HOSTS)
+    return TestClient(app, base_url="http://127.0.0.1")
 
 
 def test_models_lists_the_one_model(client: TestClient, tuned_model: LoadedModel) -> None:

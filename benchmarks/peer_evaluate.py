@@ -45,7 +45,11 @@ def main(model: str, documents: str, work: str, batch: str) -> None:
     tasks = folder / "tasks"
     tasks.mkdir(exist_ok=True)
     (tasks / "local_documents.yaml").write_text(TASK.format(documents=documents))
-    wrapped = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=int(batch))
+    # Its cache of logits takes two windows with equal inputs for one request, and scores the wrong
+    # positions of the shorter one: periodic text has such windows.
+    wrapped = HFLM(
+        pretrained=model, dtype="float32", device="cpu", batch_size=int(batch), logits_cache=False
+    )
     spent: dict[str, float] = {}
     scoring = wrapped.loglikelihood_rolling
 

@@ -221,14 +221,14 @@ def with_more_specials(tokenizer: Tokenizer, more: Sequence[str], *, mask: bool)
     added = [MASK] * (mask and MASK not in tokenizer.roles) + list(more)
     specials, roles = dict(tokenizer.specials), dict(tokenizer.roles)
     for text in added:
-        if text in specials or text.encode() in tokenizer.ranks:
-            raise ConfigError(
-                f"the special token {text!r} is in the vocabulary already; name another"
-            )
         if not (text and text.isascii() and text.isprintable() and " " not in text):
             raise ConfigError(
                 f"the special token {text!r} must be printable ASCII without spaces, such as "
                 "<|tool|>"
+            )
+        if text in specials or text.encode() in tokenizer.ranks:
+            raise ConfigError(
+                f"the special token {text!r} is in the vocabulary already; name another"
             )
         specials[text] = max(len(tokenizer.ranks), 1 + max(specials.values()))
     if MASK in added:

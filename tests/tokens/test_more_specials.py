@@ -58,7 +58,7 @@ def test_a_tokenizer_without_mask_says_how_to_get_one(plain):
         _ = plain.mask
 
 
-@pytest.mark.parametrize("text", ["<|eos|>", "the", "", "two words", "tab\t", "é"])
+@pytest.mark.parametrize("text", ["<|eos|>", "the", "", "two words", "tab\t", "é", "\ud800"])
 def test_tokens_that_are_there_or_cannot_be_are_refused(plain, text):
     with pytest.raises(ConfigError, match="special token"):
         with_more_specials(plain, (text,), mask=False)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from flows.commands.store import existing_root
 from pipeline.tracking.collecting import Garbage, Needs, find_garbage, remove
-from pipeline.tracking.registry import needed_exports
+from pipeline.tracking.referring import needed_exports
 
 
 def collect_garbage(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.commands.store import existing_root
-from pipeline.tracking.registry import promote, rollback
+from pipeline.tracking.promotion import promote, rollback
 
 
 def promote_version(name: str, version: int, *, root: Path) -> None:

@@ -93,7 +93,8 @@ def _show_run(console: Console, run_id: str, root: Path) -> None:
 
 
 def _show_model(console: Console, uri: str, root: Path) -> None:
-    from pipeline.tracking.registry import MODEL_REFERENCE, opened  # heavy: mlflow
+    from pipeline.tracking.referring import MODEL_REFERENCE  # heavy: mlflow
+    from pipeline.tracking.registry import opened
 
     named = MODEL_REFERENCE.fullmatch(uri)
     if named is None:

@@ -91,11 +91,17 @@ def sync_store(root: Path, *, uri: str | None) -> None:
     )
     for damaged in report.damaged:
         print(f"damaged: {damaged}")
+    for version in report.restored:
+        print(f"registered again: {version}")
+    for version in report.repaired:
+        print(f"files brought back from the export: {version}")
+    for version in report.lost:
+        print(f"without files, and its export is gone: {version}")
     tracking = TrackingConfig(uri=uri) if uri else TrackingConfig()
-    for version in register_pending(
+    for registration in register_pending(
         RegistryConfig(), root=root, runtime=Runtime(), tracking=tracking
     ):
-        print(version.summary)
+        print(registration.summary)
 
 
 def stages_table(rows: list[dict[str, object]]) -> Table:

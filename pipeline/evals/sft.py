@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from model.generate import generate
 from model.language_model import LanguageModel
@@ -23,6 +24,9 @@ from pipeline.evals.scoring import BATCH_TOKENS, sequence_nats
 from pipeline.evals.statistics import wilson
 from pipeline.store.files import replacing
 
+RESPONSE_SCHEMA = pa.schema([
+    ("id", pa.string()), ("kind", pa.string()), ("nats", pa.float64()), ("tokens", pa.int64()),
+])  # fmt: skip
 GENERATION_ROWS = 64  # prompts answered at once; more rows wait longer for the slowest
 
 
@@ -54,6 +58,20 @@ class Item:
     baseline_correct: bool
 
 
+@dataclass(frozen=True)
+class ResponseScores:
+    """What a model needed for each answer, all of length E; examples without one are counted."""
+
+    ids: tuple[str, ...]
+    kinds: tuple[str, ...]
+    nats: np.ndarray  # (E,) float64, over answer and end tokens
+    tokens: np.ndarray  # (E,) int64
+    too_long: int
+    """Left out because they exceed the context."""
+    no_target: int
+    """Left out because nothing in them is an answer."""
+
+
 def response_loss(
     model: LanguageModel,
     tokenizer: TextEncoder,
@@ -63,6 +81,19 @@ def response_loss(
     batch_tokens: int = BATCH_TOKENS,
 ) -> dict[str, Any]:
     """Mean nats per target token over all examples and per kind, with what was left out."""
+    scores = score_responses(model, tokenizer, examples, context=context, batch_tokens=batch_tokens)
+    return summarise_responses(scores)
+
+
+def score_responses(
+    model: LanguageModel,
+    tokenizer: TextEncoder,
+    examples: Sequence[Example],
+    *,
+    context: int,
+    batch_tokens: int = BATCH_TOKENS,
+) -> ResponseScores:
+    """Nats of every answer that fits the context, in the order of `examples`."""
     kept, sequences, firsts, masks = [], [], [], []
     too_long = 0
     for example in examples:
@@ -79,18 +110,29 @@ def response_loss(
         firsts.append(first)
         masks.append(marks[first:])
     nats = sequence_nats(model, sequences, firsts, batch_tokens=batch_tokens)
+    return ResponseScores(
+        tuple(example.id for example in kept), tuple(example.kind for example in kept),
+        np.array([math.fsum(v[m]) for v, m in zip(nats, masks, strict=True)], np.float64),
+        np.array([int(marks.sum()) for marks in masks], np.int64),
+        too_long, len(examples) - len(kept) - too_long,
+    )  # fmt: skip
+
+
+def summarise_responses(scores: ResponseScores) -> dict[str, Any]:
+    """Mean nats per target token over all answers and per kind, with what was left out."""
     sums: dict[str, list[float]] = defaultdict(list)
     tokens: Counter[str] = Counter()
-    for example, values, marks in zip(kept, nats, masks, strict=True):
-        sums[example.kind].append(math.fsum(values[marks]))
-        tokens[example.kind] += int(marks.sum())
+    rows = zip(scores.kinds, scores.nats.tolist(), scores.tokens.tolist(), strict=True)
+    for kind, value, number in rows:
+        sums[kind].append(value)
+        tokens[kind] += number
     total = math.fsum(value for values in sums.values() for value in values)
     count = sum(tokens.values())
     return {
         "response_loss": total / count if count else None,
         "response_tokens": count,
-        "examples": len(kept),
-        "excluded": {"too_long": too_long, "no_target": len(examples) - len(kept) - too_long},
+        "examples": len(scores.ids),
+        "excluded": {"too_long": scores.too_long, "no_target": scores.no_target},
         "kinds": {
             kind: {
                 "response_loss": math.fsum(sums[kind]) / tokens[kind],
@@ -230,6 +272,22 @@ def write_items(path: Path, items: Sequence[Item]) -> None:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         for item in items:
             handle.write(json.dumps(asdict(item), ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def write_responses(path: Path, scores: ResponseScores) -> None:
+    """One row per answer (an Arrow IPC file), for paired comparison of two models."""
+    table = pa.table(
+        [list(scores.ids), list(scores.kinds), scores.nats, scores.tokens], schema=RESPONSE_SCHEMA
+    )
+    with replacing(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+
+def read_responses(path: Path) -> pa.Table:
+    """The table `write_responses` wrote."""
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
 
 
 def read_items(path: Path) -> list[Item]:

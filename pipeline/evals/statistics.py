@@ -37,22 +37,24 @@ def bootstrap_weights(documents: int, draws: int, seed: int) -> np.ndarray:
     return weights
 
 
-def percentile_interval(values: np.ndarray) -> Interval:
-    """The 2.5th and 97.5th percentile."""
-    low, high = np.percentile(values, [2.5, 97.5])
+def percentile_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """The middle `confidence` of the values: for 0.95 the 2.5th and 97.5th percentile."""
+    tail = round(50 * (1 - confidence), 9)  # 2.5, not 2.5000000000000022
+    low, high = np.percentile(values, [tail, 100 - tail])
     return Interval(float(low), float(high))
 
 
 def bootstrap_ratio(
-    numerator: np.ndarray, denominator: np.ndarray, *, draws: int, seed: int
-) -> Interval:
-    """95 % interval of sum(numerator) / sum(denominator), resampling documents."""
+    numerator: np.ndarray, denominator: np.ndarray, *, draws: int, seed: int,
+    confidence: float = 0.95,
+) -> Interval:  # fmt: skip
+    """Interval of sum(numerator) / sum(denominator), resampling documents."""
     # One resample at a time: the whole matrix of a large eval set would take gigabytes.
     values = [
         (counts @ numerator) / (counts @ denominator)
         for counts in resamples(len(numerator), draws, seed)
     ]
-    return percentile_interval(np.array(values))
+    return percentile_interval(np.array(values), confidence=confidence)
 
 
 def wilson(correct: float, total: int) -> Interval:

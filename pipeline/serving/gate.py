@@ -1,22 +1,42 @@
 """Who may answer: a candidate replaces the champion only when it is measurably better.
 
-    base    bits per byte on the same held-out documents; the paired 95 % interval must exclude zero
-    tuned   lower response loss over the same answers (nats per answer, so that tokenizers may
-            differ), and forgetting is bounded: bits per byte at most (1 + max_forgetting) times
-            its own base model's, or no worse than the champion's
+    base    fewer bits per byte on the same held-out documents: the paired interval excludes zero
+    tuned   fewer nats for the same answers: the paired interval excludes zero; and forgetting is
+            bounded: bits per byte at most (1 + max_forgetting) times its own base model's, or no
+            worse than the champion's
+    both    in no source and no language more than max_worsening worse in bits per byte
 
-The second half of the tuned rule keeps a champion from being replaced by ever more forgetful ones:
-each is held to its base, not to the last champion. Different eval sets never promote.
+The bound on forgetting keeps a champion from being replaced by ever more forgetful ones: each is
+held to its base, not to the last champion. Different eval sets never promote.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pipeline.artifacts import EvalReport
-from pipeline.evals.paired import compare
+from pipeline.evals.paired import DRAWS, GroupChange, changes_by_group, compare
+from pipeline.evals.sft import read_responses
+from pipeline.evals.statistics import bootstrap_ratio
 from pipeline.store.files import read_json
+
+SHOWN_GROUPS = 3
+ROUNDING = 1e-9  # two sums of the same nats may differ in the last place
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate must reach, and what it may lose."""
+
+    confidence: float = 0.95
+    """Of the paired interval that must exclude zero."""
+    max_worsening: float | None = 0.01
+    """Fraction by which any one source or language may be worse; None: not looked at."""
+    max_forgetting: float = 0.10
+    """Fraction by which a tuned model's bits per byte may exceed its base model's."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,8 @@ class Verdict:
 
     promote: bool
     reason: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What it was decided by: `delta, low, high, win_rate, worst_group`, as far as known."""
 
 
 def measured(report: EvalReport) -> dict[str, float]:
@@ -43,26 +65,6 @@ def measured(report: EvalReport) -> dict[str, float]:
         for name, value in figures.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a response loss was summed over; nats per token alone depend on the tokenizer."""
-
-    examples: int
-    tokens: int
-    nats_per_answer: float
-
-
-def answers_scored(report: EvalReport) -> Answers | None:
-    """The answers behind the report's `response_loss`; None where it scored none."""
-    sft: Mapping[str, Any] = read_json(report.path / "report.json").get("sft", {})
-    scored: Mapping[str, Any] = sft.get(sft.get("split", ""), {})
-    examples, tokens = scored.get("examples", 0), scored.get("response_tokens", 0)
-    loss = measured(report).get("response_loss")
-    if not examples or not tokens or loss is None:
-        return None
-    return Answers(examples, tokens, loss * tokens / examples)
 
 
 def comparable(one: EvalReport, other: EvalReport) -> bool:
@@ -87,8 +89,9 @@ def first_champion(report: EvalReport, needed: str) -> Verdict:
     return Verdict(True, f"there was no champion; {needed} {value:.4f}")
 
 
-def base_gate(candidate: EvalReport, champion: EvalReport) -> Verdict:
-    """Bits per byte, document by document."""
+def base_gate(candidate: EvalReport, champion: EvalReport, limits: Limits | None = None) -> Verdict:
+    """Bits per byte, document by document; then every source and language."""
+    limits = limits or Limits()
     if inputs_of(candidate, "eval_set") != inputs_of(champion, "eval_set"):
         return _other_eval_set(candidate, champion)
     ours, theirs = measured(candidate), measured(champion)
@@ -96,25 +99,36 @@ def base_gate(candidate: EvalReport, champion: EvalReport) -> Verdict:
         return Verdict(False, "its report has no finite bits_per_byte")
     if "bits_per_byte" not in theirs:
         return Verdict(True, "the champion's report has no finite bits_per_byte")
-    found = compare(candidate, champion)
+    found = compare(candidate, champion, confidence=limits.confidence)
     numbers = (
         f"{ours['bits_per_byte']:.4f} bits per byte against {theirs['bits_per_byte']:.4f}, "
-        f"difference {found.delta:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}, "
-        f"{found.documents} documents)"
+        f"difference {found.delta:+.4f} ({100 * limits.confidence:.4g} % interval "
+        f"{found.low:+.4f} to {found.high:+.4f}, {found.documents} documents)"
     )
-    if found.better:
-        return Verdict(True, f"better than the champion: {numbers}")
-    return Verdict(False, f"not better than the champion beyond chance: {numbers}")
+    changes = changes_by_group(candidate, champion)
+    figures = {
+        "delta": found.delta, "low": found.low, "high": found.high, "win_rate": found.win_rate,
+        **worst_of(changes),
+    }  # fmt: skip
+    if not found.better:
+        return Verdict(False, f"not better than the champion beyond chance: {numbers}", figures)
+    objection = worsened(changes, limits.max_worsening, "bits per byte")
+    if objection is not None:
+        return Verdict(False, f"{objection}, though better on the whole: {numbers}", figures)
+    return Verdict(True, f"better than the champion: {numbers}", figures)
 
 
 def tuned_gate(
     candidate: EvalReport,
     champion: EvalReport,
     base_bits_per_byte: float | None,
-    *,
-    max_forgetting: float,
+    limits: Limits | None = None,
 ) -> Verdict:
-    """Response loss, then forgetting; `base_bits_per_byte` is the candidate's own base model's."""
+    """Nats per answer, answer by answer; then forgetting, then every source and language.
+
+    `base_bits_per_byte` is the candidate's own base model's.
+    """
+    limits = limits or Limits()
     if inputs_of(candidate, "eval_set") != inputs_of(champion, "eval_set"):
         return _other_eval_set(candidate, champion)
     if inputs_of(candidate, "examples") != inputs_of(champion, "examples"):
@@ -130,37 +144,88 @@ def tuned_gate(
         return Verdict(False, f"its report has no finite {' and no finite '.join(missing)}")
     if "response_loss" not in theirs:
         return Verdict(True, "the champion's report has no finite response_loss")
-    losses = f"response loss {ours['response_loss']:.4f} against {theirs['response_loss']:.4f}"
-    lower = ours["response_loss"] < theirs["response_loss"]
-    mine, before = answers_scored(candidate), answers_scored(champion)
-    if mine is not None and before is not None:
-        if mine.examples != before.examples:
-            return Verdict(
-                False,
-                f"its response loss counts {mine.examples} answers, the champion's "
-                f"{before.examples} (longer ones do not fit the shorter context): not comparable; "
-                "only `registry promote` makes it champion",
-            )
-        lower = mine.nats_per_answer < before.nats_per_answer
-        if mine.tokens != before.tokens:
-            losses += (
-                f" in other tokens, {mine.nats_per_answer:.3f} nats per answer against "
-                f"{before.nats_per_answer:.3f}"
-            )
-    if not lower:
-        return Verdict(False, f"not better than the champion: {losses}")
+    answers = _answers(candidate, champion, limits.confidence)
+    if isinstance(answers, str):
+        return Verdict(False, answers)
+    losses, figures = answers
+    if not figures["high"] < 0:
+        return Verdict(False, f"not better than the champion beyond chance: {losses}", figures)
     champion_bits = theirs.get("bits_per_byte", math.inf)
     reference = champion_bits if base_bits_per_byte is None else base_bits_per_byte
-    allowed = max((1 + max_forgetting) * reference, champion_bits)
+    allowed = max((1 + limits.max_forgetting) * reference, champion_bits)
     whose = "the champion's" if base_bits_per_byte is None else "its base model's"
     bits = (
         f"{ours['bits_per_byte']:.4f} bits per byte, allowed {allowed:.4f} "
-        f"({whose} {reference:.4f} plus {max_forgetting:.0%}, or the champion's "
+        f"({whose} {reference:.4f} plus {limits.max_forgetting:.0%}, or the champion's "
         f"{champion_bits:.4f})"
     )
     if ours["bits_per_byte"] > allowed:
-        return Verdict(False, f"it forgot too much: {bits}; {losses}")
-    return Verdict(True, f"better than the champion: {losses}; {bits}")
+        return Verdict(False, f"it forgot too much: {bits}; {losses}", figures)
+    changes = changes_by_group(candidate, champion)
+    figures |= worst_of(changes)
+    objection = worsened(changes, limits.max_worsening, "bits per byte")
+    if objection is not None:
+        return Verdict(False, f"{objection}, though its answers are better: {losses}", figures)
+    return Verdict(True, f"better than the champion: {losses}; {bits}", figures)
+
+
+def worsened(
+    changes: Sequence[GroupChange], limit: float | None, unit: str, *, things: str = "documents"
+) -> str | None:
+    """Which sources and languages are worse by more than `limit`, worst first; None if none is."""
+    if limit is None:
+        return None
+    over = [change for change in changes if change.relative > limit + ROUNDING]
+    if not over:
+        return None
+    over.sort(key=lambda change: -change.relative)
+    told = "; ".join(
+        f"{change.axis} {change.name}: {change.candidate:.4f} {unit} against "
+        f"{change.champion:.4f} ({change.relative:+.2%}, {change.count} {things})"
+        for change in over[:SHOWN_GROUPS]
+    )
+    more = f"; {len(over) - SHOWN_GROUPS} more" if len(over) > SHOWN_GROUPS else ""
+    return f"worse than the champion by more than {limit:.2%} in {told}{more}"
+
+
+def worst_of(changes: Sequence[GroupChange]) -> dict[str, float]:
+    """The largest relative change among the groups, as a figure."""
+    finite = [change.relative for change in changes if math.isfinite(change.relative)]
+    return {"worst_group": max(finite)} if finite else {}
+
+
+def _answers(
+    candidate: EvalReport, champion: EvalReport, confidence: float
+) -> tuple[str, dict[str, float]] | str:
+    """What the answers say and the paired interval in nats per answer, or why they cannot.
+
+    Nats per token alone depend on the tokenizer; nats per answer do not.
+    """
+    a, b = (read_responses(report.path / "responses.arrow") for report in (candidate, champion))
+    if not a["id"].equals(b["id"]):
+        return (
+            f"its response loss counts {a.num_rows} answers, the champion's {b.num_rows} (those "
+            "that do not fit a context are left out), and they are not the same: not comparable; "
+            "only `registry promote` makes it champion"
+        )
+    difference = a["nats"].to_numpy() - b["nats"].to_numpy()
+    count = len(difference)
+    interval = bootstrap_ratio(
+        difference, np.ones(count), draws=DRAWS, seed=0, confidence=confidence
+    )
+    ours, theirs = (measured(report)["response_loss"] for report in (candidate, champion))
+    tokens = ", other tokens" if not a["tokens"].equals(b["tokens"]) else ""
+    losses = (
+        f"response loss {ours:.4f} against {theirs:.4f}{tokens}, difference "
+        f"{difference.mean():+.4f} nats per answer ({100 * confidence:.4g} % interval "
+        f"{interval.low:+.4f} to {interval.high:+.4f}, {count} answers)"
+    )
+    wins = (difference < 0).sum() + 0.5 * (difference == 0).sum()
+    figures = {
+        "delta": float(difference.mean()), "low": interval.low, "high": interval.high,
+        "win_rate": float(wins / count),
+    }  # fmt: skip
+    return losses, figures
 
 
 def _other_eval_set(candidate: EvalReport, champion: EvalReport) -> Verdict:

@@ -100,7 +100,7 @@ def load_model(
     ConfigError if it names nothing, ArtifactError if what it names is damaged or not a model.
     """
     if reference.startswith("models:/"):
-        from pipeline.tracking.registry import model_directory  # mlflow: a second
+        from pipeline.tracking.referring import model_directory  # mlflow: a second
 
         hf, label = model_directory(reference, root=root, tracking=tracking)
         return _from_directory(hf, label, device)

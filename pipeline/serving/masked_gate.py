@@ -1,4 +1,5 @@
-"""When an encoder becomes champion: it finds the same hidden tokens with fewer nats, beyond chance.
+"""When an encoder becomes champion: it finds the same hidden tokens with fewer nats, beyond chance,
+and in no source and no language with more than the bound allows.
 
 Both must have been measured on the same eval set, with the same tokenizer and the same settings:
 then the same tokens were hidden in the same surroundings, and documents can be compared in pairs.
@@ -9,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artifacts import EvalReport
-from pipeline.evals.paired import DRAWS
+from pipeline.artifacts import EvalReport, EvalSet, seek_artifact
+from pipeline.evals.held_out_text import frozen_documents
+from pipeline.evals.paired import AXES, DRAWS, Axis, GroupChange, changes_of
 from pipeline.evals.statistics import bootstrap_ratio
-from pipeline.serving.gate import Verdict, inputs_of, measured
+from pipeline.serving.gate import Limits, Verdict, inputs_of, measured, worsened, worst_of
 
 
-def masked_gate(candidate: EvalReport, champion: EvalReport) -> Verdict:
-    """Nats per hidden token, paired by document."""
+def masked_gate(
+    candidate: EvalReport, champion: EvalReport, limits: Limits | None = None
+) -> Verdict:
+    """Nats per hidden token, paired by document; then every source and language."""
+    limits = limits or Limits()
     for stage, what in (("eval_set", "eval sets"), ("tokenizer", "tokenizers")):
         ours, theirs = inputs_of(candidate, stage), inputs_of(champion, stage)
         if ours != theirs:
@@ -37,16 +42,40 @@ def masked_gate(candidate: EvalReport, champion: EvalReport) -> Verdict:
     difference = a["nats"].to_numpy() - b["nats"].to_numpy()
     interval = bootstrap_ratio(
         np.bincount(number, weights=difference), np.bincount(number).astype(np.float64),
-        draws=DRAWS, seed=0,
+        draws=DRAWS, seed=0, confidence=limits.confidence,
     )  # fmt: skip
     numbers = (
         f"{own['masked_nats_per_token']:.4f} nats per hidden token against "
-        f"{before['masked_nats_per_token']:.4f}, difference {difference.mean():+.4f} (95 % "
-        f"interval {interval.low:+.4f} to {interval.high:+.4f}, {len(difference)} tokens)"
+        f"{before['masked_nats_per_token']:.4f}, difference {difference.mean():+.4f} ("
+        f"{100 * limits.confidence:.4g} % interval {interval.low:+.4f} to "
+        f"{interval.high:+.4f}, {len(difference)} tokens)"
     )
-    if interval.high < 0:
-        return Verdict(True, f"better than the champion: {numbers}")
-    return Verdict(False, f"not better than the champion beyond chance: {numbers}")
+    changes = _changes(candidate, a, b)
+    figures = {
+        "delta": float(difference.mean()), "low": interval.low, "high": interval.high,
+        **worst_of(changes),
+    }  # fmt: skip
+    if not interval.high < 0:
+        return Verdict(False, f"not better than the champion beyond chance: {numbers}", figures)
+    objection = worsened(changes, limits.max_worsening, "nats per hidden token", things="tokens")
+    if objection is not None:
+        return Verdict(False, f"{objection}, though better on the whole: {numbers}", figures)
+    return Verdict(True, f"better than the champion: {numbers}", figures)
+
+
+def _changes(report: EvalReport, a: pa.Table, b: pa.Table) -> list[GroupChange]:
+    """Nats per hidden token of both by source and language; none where the set is gone."""
+    (reference,) = inputs_of(report, "eval_set")
+    eval_set = seek_artifact(report.root, reference)
+    if not isinstance(eval_set, EvalSet):
+        return []
+    documents = frozen_documents(eval_set)
+    place = {doc_id: number for number, doc_id in enumerate(documents["doc_id"])}
+    rows = [place[doc_id] for doc_id in a["doc_id"].to_pylist()]
+    groups: dict[Axis, list[str | None]] = {
+        axis: [documents[axis][row] for row in rows] for axis in AXES
+    }
+    return changes_of(groups, a["nats"].to_numpy(), b["nats"].to_numpy(), np.ones(len(rows)))
 
 
 def _places(report: Path) -> pa.Table:

@@ -4,6 +4,7 @@ report.json            perplexity, sft, generations, answers, memorisation; wher
                        contamination, tasks, bias
 documents.arrow        one row per held-out document, for paired comparison
 sft_items.jsonl        one row per question, for paired comparison
+responses.arrow        one row per scored answer, for paired comparison
 """
 
 from pathlib import Path
@@ -27,12 +28,15 @@ from pipeline.evals.measuring import Materials, MeasuredTokenizer, MeasureOption
 from pipeline.evals.memorisation import Recital
 from pipeline.evals.sft import (
     Item,
+    ResponseScores,
     answer_questions,
     choose_questions,
     most_frequent_answers,
-    response_loss,
+    score_responses,
     summarise_items,
+    summarise_responses,
     write_items,
+    write_responses,
 )
 from pipeline.evals.training_text import training_text_of
 from pipeline.store.building import Outcome, artifact_key, build
@@ -42,7 +46,7 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
 
-VERSION = 5
+VERSION = 6
 ANSWERS_SHOWN_PER_KIND = 3
 
 
@@ -255,8 +259,9 @@ def _generated(
 ) -> dict[str, Any]:
     """Answers to held-out questions and continued prompts."""
     model, words, context = subject.model, subject.tokenizer, subject.context
-    sft, items = _sft(config, model, words, examples, context, subject.form)
+    sft, items, responses = _sft(config, model, words, examples, context, subject.form)
     write_items(directory / "sft_items.jsonl", items)
+    write_responses(directory / "responses.arrow", responses)
     runtime.progress.advance(2, 3, "parts")
     sampling = Sampling(
         config.max_tokens, config.temperature, config.top_k, config.top_p, config.seed
@@ -276,13 +281,14 @@ def _sft(
     examples: ExampleSet,
     context: int,
     form: Form,
-) -> tuple[dict[str, Any], list[Item]]:
+) -> tuple[dict[str, Any], list[Item], ResponseScores]:
     held_out = list(read_examples(examples.path / "held_out.jsonl"))
     validation = list(read_examples(examples.path / "validation.jsonl"))
-    losses = {
-        "held_out": response_loss(model, words, held_out, context=context),
-        "validation": response_loss(model, words, validation, context=context),
+    scores = {
+        "held_out": score_responses(model, words, held_out, context=context),
+        "validation": score_responses(model, words, validation, context=context),
     }
+    losses = {name: summarise_responses(one) for name, one in scores.items()}
     # A small set of the user's own may have no held-out group; then validation is what there is.
     split = "held_out" if losses["held_out"]["response_tokens"] else "validation"
     asked = held_out if split == "held_out" else validation
@@ -303,7 +309,7 @@ def _sft(
     }
     if config.few_shot:
         section["few_shot"] = _few_shot(config, model, words, examples, questions, context, form)
-    return section, items
+    return section, items, scores[split]
 
 
 def _few_shot(

@@ -6,28 +6,29 @@ Never cached, always safe to repeat: the version is found by the export's finger
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel, seek_artifact
+from pipeline.artifacts import EvalReport, EvalSet, ExportedModel, seek_artifact
 from pipeline.serving import gate
-from pipeline.serving.gate import Verdict
-from pipeline.serving.masked_gate import masked_gate
-from pipeline.store.errors import ArtifactError, MillError, NotBuilt
+from pipeline.serving.deciding import Candidate, Decision, EvaluateChampion, decide
+from pipeline.serving.gate import Limits
+from pipeline.store.errors import ArtifactError, NotBuilt
 from pipeline.store.fingerprint import plain, short
-from pipeline.store.manifest import MANIFEST
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, sync_command, tracking_uri
-from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.ledger import Judgement, Ledger
 from pipeline.tracking.versions import (
     CHALLENGER,
     CHAMPION,
+    EVAL_SET_USES_TAG,
     GATE_TAG,
     REASON_TAG,
+    RESCORED_TAG,
     ROLLED_BACK,
     Version,
 )
@@ -37,12 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EvaluateChampion = Callable[[ExportedModel], EvalReport]
-"""Measures a champion's export on the eval set of the run; given by the flow."""
-
 
 class RegistryConfig(BaseModel):
-    """Under which name, and what a tuned model may forget."""
+    """Under which name, and what a version must reach to become champion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +53,26 @@ class RegistryConfig(BaseModel):
         description="a tuned champion's bits per byte on held-out text may exceed its base "
         "model's by this fraction, unless the champion before was no better",
     )  # fmt: skip
+    confidence: float = Field(
+        0.95, ge=0.5, le=0.999, title="Confidence",
+        description="of the paired interval that must exclude no difference before a version is "
+        "promoted",
+    )  # fmt: skip
+    max_worsening: float | None = Field(
+        0.01, ge=0, title="Bounded worsening",
+        description="fraction by which any one source or language of the held-out text may be "
+        "worse than the champion's; null: the whole decides alone",
+    )  # fmt: skip
+    renew_eval_set_after: int = Field(
+        100, ge=1, title="Uses of an eval set",
+        description="candidates judged on one frozen eval set after which a warning asks for a new "
+        "one: who chooses often by one set fits it",
+    )  # fmt: skip
+
+    @property
+    def limits(self) -> Limits:
+        """What the gate asks for."""
+        return Limits(self.confidence, self.max_worsening, self.max_forgetting)
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,12 @@ class Registration:
     reason: str
     one_liner: str
     """Python that loads and asks the model."""
+    eval_set: str = ""
+    """Name of the frozen set it was judged on."""
+    eval_set_uses: int = 0
+    """How many candidates were judged on that set so far, this one included."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What the gate decided by."""
 
     @property
     def summary(self) -> str:
@@ -114,18 +138,32 @@ def register(
             if version is None:
                 version = registry.log(
                     name, exported, tags=_tags(exported, report, eval_set),
-                    metrics=gate.measured(report), parent_run_id=parent_run_id,
+                    metrics=gate.measured(report), dataset=eval_set, parent_run_id=parent_run_id,
                 )  # fmt: skip
             else:
                 version = registry.tag(version, _tags(exported, report, eval_set))
             registry.point(CHALLENGER, version)
-            verdict = _decide(config, registry, version, report, eval_set, evaluate_champion, root)
+            champion = registry.at(name, CHAMPION)
+            decision = decide(
+                Candidate(version, report, eval_set), champion, config.limits, root=root,
+                evaluate_champion=evaluate_champion,
+            )  # fmt: skip
+            verdict = decision.verdict
+            uses = _counted(Ledger(root, registry.uri), version, report, eval_set, decision)
+            if champion is not None and champion.number != version.number:
+                _rescored(registry, champion, decision, eval_set)
             if verdict.promote:
                 registry.crown(version)
             if version.tags.get(GATE_TAG) != ROLLED_BACK:
                 state = "promoted" if verdict.promote else "refused"
                 version = registry.tag(version, {GATE_TAG: state, REASON_TAG: verdict.reason})
-            version = registry.get(name, version.number)
+            version = registry.tag(version, {
+                **{f"gristmill.gate.{k}": f"{v:.6f}" for k, v in verdict.figures.items()},
+                EVAL_SET_USES_TAG: f"{uses} candidates were judged on {eval_set.name}",
+            })  # fmt: skip
+            if verdict.figures:
+                figures = {f"gate/{k}": v for k, v in verdict.figures.items()}
+                registry.measured(version, figures, eval_set)
             Ledger(root, registry.uri).settled(exported.fingerprint)
     except UNAVAILABLE as error:
         return _postponed(config, exported, report, eval_set, root, tracking, runtime, error)
@@ -142,7 +180,12 @@ def register(
             tracking_uri(tracking, root),
             fills=exported.facts["prompt_form"] == "fill",
         ),
+        eval_set=eval_set.name,
+        eval_set_uses=uses,
+        figures=dict(verdict.figures),
     )
+    if uses > config.renew_eval_set_after:
+        runtime.progress.event("warning", {"message": _worn(eval_set, uses)})
     facts = {key: value for key, value in vars(registration).items()}
     runtime.journal.event("registered", facts)
     runtime.progress.event("registered", facts)
@@ -233,96 +276,46 @@ def _tags(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> dic
     }
 
 
-def _decide(
-    config: RegistryConfig,
-    registry: "Registry",
-    version: Version,
-    report: EvalReport,
-    eval_set: EvalSet,
-    evaluate_champion: EvaluateChampion | None,
-    root: Path,
-) -> Verdict:
-    """The gate's verdict on `version`, whose `report` is on `eval_set`."""
-    champion = registry.at(version.name, CHAMPION)
-    tuned = version.tags.get("gristmill.prompt_form") == "answer"
-    if champion is not None and champion.number == version.number:
-        return Verdict(True, version.tags.get(REASON_TAG, "it is the champion already"))
-    if version.tags.get(GATE_TAG) == ROLLED_BACK:
-        return Verdict(False, "it was rolled back by hand; only `registry promote` brings it back")
-    fills = version.tags.get("gristmill.prompt_form") == "fill"
-    if champion is None:
-        needed = "masked_nats_per_token" if fills else "response_loss" if tuned else "bits_per_byte"
-        return gate.first_champion(report, needed)
-    if fills != (champion.tags.get("gristmill.prompt_form") == "fill"):
-        return Verdict(
-            False,
-            f"the champion of {version.name}, version {champion.number}, is of the other kind "
-            "(encoder or decoder); choose another registry.name",
-        )
-    theirs = _champion_report(champion, report, eval_set, evaluate_champion, root)
-    if theirs is None:
-        return Verdict(
-            False,
-            f"the champion, version {champion.number}, has no report on {eval_set.ref} and could "
-            "not be measured on it; it stays",
-        )
-    if fills:
-        return masked_gate(report, theirs)
-    if tuned:
-        bits = _base_bits(report, eval_set, root)
-        return gate.tuned_gate(report, theirs, bits, max_forgetting=config.max_forgetting)
-    return gate.base_gate(report, theirs)
+def _counted(
+    ledger: Ledger, version: Version, report: EvalReport, eval_set: EvalSet, decision: Decision
+) -> int:
+    """Write the judgement down where it is new; how many candidates the eval set has judged."""
+    theirs = decision.champion_report
+    judgement = Judgement(
+        version.name, version.fingerprint, eval_set.fingerprint, eval_set.name, report.fingerprint,
+        theirs.fingerprint if theirs is not None else None, decision.verdict.promote,
+        decision.verdict.reason,
+    )  # fmt: skip
+    known = ledger.judgements(eval_set.fingerprint)
+    if all((one.name, one.export) != (version.name, version.fingerprint) for one in known):
+        ledger.judged(judgement)
+    elif theirs is not None and judgement not in known:
+        ledger.judged(judgement)
+    return ledger.uses(eval_set.fingerprint)
 
 
-def _champion_report(
-    champion: Version,
-    report: EvalReport,
-    eval_set: EvalSet,
-    evaluate_champion: EvaluateChampion | None,
-    root: Path,
-) -> EvalReport | None:
-    """The champion's report on this eval set: kept, found beside others, or made now."""
-    if champion.tags.get("gristmill.eval_set") == eval_set.fingerprint:
-        kept = seek_artifact(root, f"evaluate@{champion.tags.get('gristmill.report', '-')}")
-        if isinstance(kept, EvalReport) and gate.comparable(kept, report):
-            return kept
-    wanted = {champion.tags.get("gristmill.checkpoint", "-"), eval_set.ref}
-    wanted |= set(gate.inputs_of(report, "examples"))
-    found = _find_report(wanted, report, root)
-    if found is not None or evaluate_champion is None:
-        return found
-    exported = seek_artifact(root, f"export@{champion.fingerprint or '-'}")
-    if not isinstance(exported, ExportedModel):
-        return None
-    try:
-        return evaluate_champion(exported)
-    except MillError as error:  # its checkpoint is gone, or the settings do not fit it
-        logger.warning("%s cannot be measured on %s: %s", exported.ref, eval_set.ref, error)
-        return None
+def _rescored(
+    registry: "Registry", champion: Version, decision: Decision, eval_set: EvalSet
+) -> None:
+    """A champion measured on another set than it was registered with shows those figures too."""
+    theirs = decision.champion_report
+    known = {champion.tags.get("gristmill.report"), champion.tags.get(RESCORED_TAG)}
+    if theirs is None or theirs.fingerprint in known:
+        return
+    figures = gate.measured(theirs)
+    registry.measured(champion, {f"{eval_set.name}/{k}": v for k, v in figures.items()}, eval_set)
+    registry.tag(champion, {
+        RESCORED_TAG: theirs.fingerprint,
+        **{f"gristmill.on.{eval_set.name}.{k}": f"{v:.6f}" for k, v in figures.items()},
+    })  # fmt: skip
 
 
-def _find_report(inputs: set[str], like: EvalReport, root: Path) -> EvalReport | None:
-    """A report under the root with all of `inputs` among its own, measured as `like` was."""
-    for manifest in sorted((root / "eval").glob(f"*/{MANIFEST}")):
-        report = EvalReport.open(manifest.parent)
-        if inputs <= set(report.manifest.inputs) and gate.comparable(report, like):
-            return report
-    return None
-
-
-def _base_bits(report: EvalReport, eval_set: EvalSet, root: Path) -> float | None:
-    """Bits per byte of the base model that the tuned checkpoint in `report` started from."""
-    for reference in gate.inputs_of(report, "finetune"):
-        checkpoint = seek_artifact(root, reference)
-        if not isinstance(checkpoint, Checkpoint):
-            continue
-        for base in checkpoint.manifest.inputs:
-            if not base.startswith("pretrain@"):
-                continue
-            found = _find_report({base, eval_set.ref}, report, root)
-            if found is not None:
-                return gate.measured(found).get("bits_per_byte")
-    return None
+def _worn(eval_set: EvalSet, uses: int) -> str:
+    return (
+        f"{uses} candidates were judged on the eval set {eval_set.name!r}: choosing that often by "
+        "one set fits the models to it; freeze a new one (another eval_set.name), on which the "
+        "champion is measured again before it is compared"
+    )
 
 
 def _postponed(
@@ -351,5 +344,11 @@ def _postponed(
     })  # fmt: skip
     runtime.progress.event("warning", {"message": reason})
     return Registration(
-        name, None, (), str(exported.hf_path), False, reason, one_liner(name, CHAMPION, uri)
+        name,
+        None,
+        (),
+        str(exported.hf_path),
+        False,
+        reason,
+        one_liner(name, CHAMPION, uri, fills=exported.facts["prompt_form"] == "fill"),
     )

@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pipeline.store.secrets import REMEDY, holds_credentials
+
 PROBE_SECONDS = 0.5
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 
 def _usable_uri(uri: str) -> str:
+    if holds_credentials(uri):
+        raise ValueError(f"uri holds credentials; {REMEDY}")
     scheme = urlsplit(uri).scheme
     if scheme.split("+")[0] not in SCHEMES:
         raise ValueError(
@@ -30,7 +34,7 @@ def _usable_uri(uri: str) -> str:
 class TrackingConfig(BaseModel):
     """How a run is mirrored into MLflow; the local journal is always written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     enabled: bool = Field(True, title="Mirror into MLflow", description="Off: journal files only.")
     uri: Annotated[str, AfterValidator(_usable_uri)] | None = Field(

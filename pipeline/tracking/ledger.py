@@ -1,11 +1,11 @@
 """Our own record of the registry: which versions were made, which alias points where, what waits.
 
 root/journal/registry.jsonl      append-only; the registry is filled from it when its database
-                                 was deleted or the tree was moved
+                                 was deleted or the tree was moved; it counts the uses of eval sets
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,22 @@ class Entry:
     name: str
     fingerprint: str
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One look of the gate at a candidate."""
+
+    name: str
+    export: str
+    """Fingerprint of the candidate's export."""
+    eval_set: str
+    """Fingerprint of the frozen eval set."""
+    eval_set_name: str
+    report: str
+    champion_report: str | None
+    promoted: bool
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,23 @@ class Ledger:
     def settled(self, export: str) -> None:
         """What was pending for this export is done."""
         self._append("settled", {"export": export})
+
+    def judged(self, judgement: Judgement) -> None:
+        """The gate looked at a candidate on a frozen eval set."""
+        self._append("judged", asdict(judgement))
+
+    def judgements(self, eval_set: str | None = None) -> tuple[Judgement, ...]:
+        """What the gate decided, in every store, oldest first; of one eval set by fingerprint."""
+        found = [
+            Judgement(**{k: v for k, v in record.facts.items() if k != "store"})
+            for record in read_all(self.path).records
+            if record.event == "judged" and record.facts is not None
+        ]
+        return tuple(one for one in found if eval_set in (None, one.eval_set))
+
+    def uses(self, eval_set: str) -> int:
+        """How many different candidates were judged on the eval set with this fingerprint."""
+        return len({(one.name, one.export) for one in self.judgements(eval_set)})
 
     def state(self) -> LedgerState:
         """Everything the ledger says about this store."""

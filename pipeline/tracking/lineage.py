@@ -12,6 +12,14 @@ from pipeline.artifacts import Artifact, seek_artifact
 from pipeline.store.fingerprint import MLFLOW_DIGITS
 
 MAX_PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
+MAX_MODEL_PARAM_CHARACTERS = 500  # guess; MLflow's own limit for a logged model is not documented
+ROLES = {
+    "tokenizer": "tokenizer", "pretrain": "model", "finetune": "model", "evaluate": "report",
+    "baselines": "report", "export": "model", "exclusions": "excluded",
+}  # fmt: skip
+"""Inputs that are the same to every stage."""
+TRAINING = ("tokenizer", "pretrain", "finetune", "baselines")
+"""Stages that learn something from their inputs."""
 
 
 def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -61,6 +69,25 @@ def tags(artifact: Artifact) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value not in (None, "")}
 
 
+def lineage_of(artifact: Artifact) -> dict[str, str]:
+    """Everything the artifact was made from, back to the documents: stage -> references."""
+    found: dict[str, list[str]] = {}
+    waiting, seen = [artifact], {artifact.ref}
+    while waiting:
+        for reference in waiting.pop().manifest.inputs:
+            if reference in seen:
+                continue
+            seen.add(reference)
+            found.setdefault(reference.rpartition("@")[0], []).append(reference)
+            parent = seek_artifact(artifact.root, reference)
+            if parent is not None:
+                waiting.append(parent)
+    return {
+        stage: ", ".join(sorted(references))[:MAX_MODEL_PARAM_CHARACTERS]
+        for stage, references in sorted(found.items())
+    }
+
+
 def datasets(root: Path, artifact: Artifact) -> list[dict[str, str]]:
     """The inputs of an artifact as data sets: name, digest (at most 32 digits), place, role."""
     rows = []
@@ -69,8 +96,19 @@ def datasets(root: Path, artifact: Artifact) -> list[dict[str, str]]:
         found = seek_artifact(root, reference)
         source = str(found.path.relative_to(root)) if found is not None else reference
         full = found.fingerprint if found is not None else fingerprint
-        role = "evaluation" if name == "eval_set" else "training"
+        role = _role(name, artifact.stage)
         rows.append(
             {"name": name, "digest": full[:MLFLOW_DIGITS], "source": source, "context": role}
         )
     return rows
+
+
+def _role(name: str, stage: str) -> str:
+    """What an input is to the stage that took it: MLflow's context of a data set."""
+    if name in ROLES:
+        return ROLES[name]
+    if stage in ("evaluate", "baselines") and name in ("eval_set", "examples"):
+        return "evaluation"
+    if name in ("eval_set", "held_out"):
+        return "held out"
+    return "training" if stage in TRAINING else "source"

@@ -17,6 +17,8 @@ from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Object, Prope
 from transformers.utils import logging as transformers_logging
 
 from pipeline.artifacts import ExportedModel
+from pipeline.store.files import write_json
+from pipeline.tracking.fetching import exported_files
 
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = ["mlflow>=3.17,<4", "torch>=2.11", "transformers>=5,<6", "safetensors>=0.6"]
@@ -69,15 +71,22 @@ def fill_mask_signature() -> ModelSignature:
 def write_mlflow_model(exported: ExportedModel, directory: Path) -> None:
     """Write the MLflow model of `exported` into the new `directory`; loading it is the check."""
     fills = exported.facts.get("prompt_form") == "fill"
+    hashes = directory.with_name("sha256.json")
+    write_json(hashes, exported_files(exported))
     with _quiet():
         mlflow.pyfunc.save_model(
             str(directory),
             python_model=str(FILL_MASK_FILE if fills else PYFUNC_FILE),
-            artifacts={"hf": str(exported.hf_path)},
+            artifacts={"hf": str(exported.hf_path), "sha256": str(hashes)},
             signature=fill_mask_signature() if fills else signature(),
             input_example=FILL_MASK_EXAMPLE if fills else INPUT_EXAMPLE,
             pip_requirements=REQUIREMENTS,
-            metadata={"fingerprint": exported.fingerprint},
+            metadata={
+                "fingerprint": exported.fingerprint,
+                "checkpoint": exported.facts.get("checkpoint"),
+                "report": exported.facts.get("report"),
+                "made_from": list(exported.manifest.inputs),
+            },
         )
 
 

@@ -4,9 +4,11 @@
         -> {"object", "model", "choices": [{"index", "text", "masks": [[{"token", ...}]]}]}
 
 Logged as code, never imported by this project: it must run where only mlflow, torch, transformers
-and safetensors are installed. The artifact `hf` is a Hugging Face directory with `gristmill.json`.
+and safetensors are installed. The artifact `hf` is a Hugging Face directory with `gristmill.json`;
+`sha256` lists the hash of each file in it, and an altered one is refused.
 """
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -28,6 +30,7 @@ class FillMask(PythonModel):
     def load_context(self, context: Any) -> None:
         """Read weights and tokenizer from the artifact `hf`."""
         directory = Path(context.artifacts["hf"])
+        check_files(directory, Path(context.artifacts["sha256"]))
         self.facts = json.loads((directory / "gristmill.json").read_text(encoding="utf-8"))
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32)
@@ -112,6 +115,21 @@ def _top_k(given: dict[str, Any]) -> int:
     if not 1 <= value <= 1000:
         raise _refused(f"top_k={value!r} must be from 1 to 1000")
     return int(value)
+
+
+def check_files(directory: Path, listed: Path) -> None:
+    """Refuse files that are not those of the registration: `listed` has the sha256 of each."""
+    for name, expected in json.loads(listed.read_text(encoding="utf-8")).items():
+        path = directory / name
+        found = "nothing"
+        if path.is_file():
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise _refused(
+                f"{path} was altered after it was registered: sha256 expected {expected}, found "
+                f"{found}; register the model again or load another version"
+            )
 
 
 def _refused(message: str) -> MlflowException:

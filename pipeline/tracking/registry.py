@@ -5,41 +5,45 @@
 Every change is written to our ledger too, so `restore` can fill an empty registry again.
 """
 
+import json
 import logging
 import os
-import re
-import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 
-from pipeline.artifacts import ExportedModel, seek_artifact
+from pipeline.artifacts import Artifact, ExportedModel, seek_artifact
 from pipeline.store.errors import ArtifactError, ConfigError
-from pipeline.store.files import check_name, file_lock
+from pipeline.store.files import file_lock
 from pipeline.tracking.config import TrackingConfig, tracking_uri
+from pipeline.tracking.fetching import (
+    check_files,
+    exported_files,
+    files_digest,
+    no_alias,
+    scratch_directory,
+)
 from pipeline.tracking.ledger import Entry, Ledger
-from pipeline.tracking.store import UNAVAILABLE, Store, open_store
+from pipeline.tracking.lineage import lineage_of
+from pipeline.tracking.repairing import model_id_of, repair, version_from
+from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.versions import (
     CHAMPION,
+    FILES_TAG,
     FINGERPRINT_TAG,
-    GATE_TAG,
     MAX_TAG_CHARACTERS,
+    MODEL_TAG,
     PREVIOUS,
-    REASON_TAG,
-    ROLLED_BACK,
     Version,
 )
 
 logger = logging.getLogger(__name__)
 
-MODEL_REFERENCE = re.compile(
-    r"models:/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(@(?P<alias>[\w.-]+)|/(?P<number>\d+))"
-)
 RESTORING_TAG = "gristmill.restoring"
 LOCK_WAIT_SECONDS = 600.0
 
@@ -66,7 +70,7 @@ class Registry:
     def get(self, name: str, number: int) -> Version:
         """Version `number` of `name`; ConfigError if there is none."""
         try:
-            return _version(self._client.get_model_version(name, str(number)))
+            return version_from(self._client.get_model_version(name, str(number)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -75,7 +79,7 @@ class Registry:
     def at(self, name: str, alias: str) -> Version | None:
         """The version an alias points to."""
         try:
-            return _version(self._client.get_model_version_by_alias(name, alias))
+            return version_from(self._client.get_model_version_by_alias(name, alias))
         except MlflowException as error:
             # MLflow answers a missing alias with INVALID_PARAMETER_VALUE.
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
@@ -89,12 +93,17 @@ class Registry:
         *,
         tags: Mapping[str, str],
         metrics: Mapping[str, float] | None = None,
+        dataset: Artifact | None = None,
         parent_run_id: str | None = None,
     ) -> Version:
-        """Log `exported` as a model and make it a new version, files first."""
+        """Log `exported` as a model and make it a new version, files first.
+
+        `metrics` were measured on `dataset`.
+        """
         from pipeline.tracking.packaging import write_mlflow_model  # mlflow.pyfunc: seconds
 
         self._ensure_model(name)
+        tags = {**tags, FILES_TAG: files_digest(exported_files(exported))}
         run_tags = {"mlflow.source.name": "gristmill", FINGERPRINT_TAG: exported.fingerprint}
         if parent_run_id is not None:
             run_tags["mlflow.parentRunId"] = parent_run_id
@@ -104,25 +113,68 @@ class Registry:
         run_id = run.info.run_id
         status = "FAILED"
         try:
-            with _scratch(self._root) as scratch:
-                directory = scratch / "model"
-                write_mlflow_model(exported, directory)
-                self._client.log_artifacts(run_id, str(directory), "model")
-            started = run.info.start_time
-            numbers = [Metric(k, v, started, 0) for k, v in (metrics or {}).items()]
-            self._client.log_batch(run_id, metrics=numbers)
+            model = self._client.create_logged_model(
+                self._store.experiment_id, name, run_id,
+                tags={FINGERPRINT_TAG: exported.fingerprint}, params=lineage_of(exported),
+            )  # fmt: skip
+            with scratch_directory(self._root) as scratch:
+                write_mlflow_model(exported, scratch / "model")
+                self._client.log_model_artifacts(model.model_id, str(scratch / "model"))
+            self._client.finalize_logged_model(model.model_id, "READY")
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
             created = self._client.create_model_version(
                 name,
-                source=f"{run.info.artifact_uri}/model",
+                # Not models:/m-...: the store of a file looks that up at the process's own URI.
+                source=model.artifact_location,
                 run_id=run_id,
-                tags={FINGERPRINT_TAG: exported.fingerprint, **tags},
+                tags={
+                    **tags,
+                    FINGERPRINT_TAG: exported.fingerprint,
+                    MODEL_TAG: model.model_id,
+                },
                 await_creation_for=0,  # it is there when the call returns
+                model_id=model.model_id,
             )
+            there = json.dumps([{"name": name, "version": int(created.version)}])
+            self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": there})
             status = "FINISHED"
         finally:
             self._client.set_terminated(run_id, status)
         self._ledger.version(Entry(name, exported.fingerprint, dict(tags)))
-        return self.get(name, int(created.version))
+        version = self.get(name, int(created.version))
+        if metrics:
+            self.measured(version, metrics, dataset)
+        return version
+
+    def measured(
+        self, version: Version, metrics: Mapping[str, float], dataset: Artifact | None
+    ) -> None:
+        """Write figures into the version's run, linked to its model and to what they are about."""
+        found = self._client.get_model_version(version.name, str(version.number))
+        if not found.run_id:
+            return  # somebody else registered it
+        about: dict[str, str] = {}
+        if dataset is not None:
+            name = getattr(dataset, "name", dataset.ref)
+            about = {"dataset_name": name, "dataset_digest": dataset.mlflow_digest}
+            row = Dataset(
+                name=name, digest=dataset.mlflow_digest, source_type="local",
+                source=json.dumps({"uri": str(dataset.path)}),
+            )  # fmt: skip
+            role = [InputTag("mlflow.data.context", "evaluation")]
+            self._client.log_inputs(found.run_id, [DatasetInput(row, role)])
+        when = time.time_ns() // 1_000_000
+        model_id = model_id_of(found)
+        self._client.log_batch(found.run_id, metrics=[
+            Metric(k, v, when, 0, model_id=model_id, run_id=found.run_id, **about)
+            for k, v in metrics.items()
+        ])  # fmt: skip
+
+    def attach(self, version: Version, files: Iterable[Path], folder: str) -> None:
+        """Show files with the version: in its run and beside its model."""
+        found = self._client.get_model_version(version.name, str(version.number))
+        for path in files if found.run_id else ():
+            self._client.log_artifact(found.run_id, str(path), folder)
 
     def point(self, alias: str, version: Version) -> None:
         """Let `alias` point to `version`, here and in the ledger."""
@@ -145,7 +197,8 @@ class Registry:
             return version
         for key, value in changed.items():
             self._client.set_model_version_tag(version.name, str(version.number), key, value)
-        merged = {k: v for k, v in {**version.tags, **changed}.items() if k != FINGERPRINT_TAG}
+        own = (FINGERPRINT_TAG, MODEL_TAG)  # of this store; a restored version has others
+        merged = {k: v for k, v in {**version.tags, **changed}.items() if k not in own}
         self._ledger.version(Entry(version.name, version.fingerprint, merged))
         return self.get(version.name, version.number)
 
@@ -157,25 +210,56 @@ class Registry:
             self.point(PREVIOUS, before)
         self.point(CHAMPION, version)
 
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias -> number of the version it points to; empty for a name nobody registered."""
+        try:
+            found = self._client.get_registered_model(name).aliases or {}
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        return {str(alias): int(number) for alias, number in found.items()}
+
+    def named(self, name: str, *, alias: str | None, number: str | None) -> Version:
+        """What `models:/NAME@alias` or `models:/NAME/3` means; ConfigError if it means nothing."""
+        if number:
+            return self.get(name, int(number))
+        version = self.at(name, str(alias))
+        if version is None:
+            raise no_alias(name, str(alias), self.uri, self.aliases(name))
+        return version
+
     def download(self, version: Version) -> Path:
-        """The Hugging Face directory of a version, fetched once into `root/downloads`."""
+        """The Hugging Face directory of a version, fetched once into `root/downloads`.
+
+        ArtifactError when its files are gone or not those that were registered.
+        """
         target = (
             self._root / "downloads" / f"{version.name}-{version.number}-{version.fingerprint[:12]}"
         )
         hf = target / "artifacts" / "hf"
         if not hf.is_dir():
-            with _scratch(self._root) as scratch:
+            with scratch_directory(self._root) as scratch:
                 source = self._client.get_model_version_download_uri(
                     version.name, str(version.number)
                 )
-                fetched = download_artifacts(
-                    artifact_uri=source, dst_path=str(scratch), tracking_uri=self.uri
-                )
+                try:
+                    fetched = download_artifacts(
+                        artifact_uri=source, dst_path=str(scratch), tracking_uri=self.uri
+                    )
+                except (MlflowException, OSError) as error:
+                    raise _without_files(version, source, str(error)) from error
+                if not (Path(fetched) / "artifacts" / "hf").is_dir():
+                    raise _without_files(version, source, "there is no artifacts/hf")
+                check_files(Path(fetched) / "artifacts" / "hf", version)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Path(fetched).rename(target)
-        if not hf.is_dir():
-            raise ArtifactError(f"{version.uri} was not registered by this project: it has no hf/")
+        check_files(hf, version)
         return hf
+
+    def repair(self) -> tuple[list[str], list[str]]:
+        """Bring back the files of versions that lost them; what was, and what could not be."""
+        return repair(self._client, self._root)
 
     def restore(self) -> list[str]:
         """Bring back registered models of the ledger that the store does not know at all.
@@ -211,7 +295,7 @@ class Registry:
 
     def exports(self) -> tuple[frozenset[str], frozenset[str]]:
         """Fingerprints of the exports behind versions and pending registrations; the aliased."""
-        found = [_version(version) for version in self._client.search_model_versions()]
+        found = [version_from(version) for version in self._client.search_model_versions()]
         pending = {str(facts["export"]) for facts in self._ledger.state().pending}
         all_of_them = {version.fingerprint for version in found} | pending
         aliased: set[str] = set()
@@ -261,98 +345,9 @@ def opened(root: Path, tracking: TrackingConfig | None = None) -> Iterator[Regis
         yield registry
 
 
-@contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    """An empty directory under the root, where there is room for a model; gone afterwards.
-
-    What a killed process left is removed first: the registry's lock makes us the only user.
-    """
-    directory = root / "scratch"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def model_directory(
-    reference: str, *, root: Path, tracking: TrackingConfig | None = None
-) -> tuple[Path, str]:
-    """The Hugging Face directory behind `models:/NAME@alias` or `models:/NAME/3`, and its name.
-
-    The export under the root where it is still there, else a download into `root/downloads`.
-    ConfigError for a reference that names nothing, ArtifactError if MLflow cannot be reached.
-    """
-    found = MODEL_REFERENCE.fullmatch(reference)
-    if found is None:
-        raise ConfigError(f"{reference!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")
-    name, alias, number = found["name"], found["alias"], found["number"]
-    try:
-        with opened(root, tracking) as registry:
-            version = registry.get(name, int(number)) if number else registry.at(name, alias)
-            if version is None:
-                raise ConfigError(f"{name} has no alias {alias} at {registry.uri}")
-            label = f"{version.name} version {version.number}"
-            exported = seek_artifact(root, f"export@{version.fingerprint or '-'}")
-            if isinstance(exported, ExportedModel):
-                return exported.hf_path, label
-            return registry.download(version), label
-    except UNAVAILABLE as error:
-        raise ArtifactError(f"{reference} cannot be looked up: {error}") from error
-
-
-def needed_exports(root: Path, *, uri: str | None) -> tuple[frozenset[str], frozenset[str]]:
-    """Fingerprints of the exports the registry needs, and of those an alias points to.
-
-    ArtifactError when MLflow cannot be reached: what it needs is then not known.
-    """
-    tracking = TrackingConfig() if uri is None else TrackingConfig(uri=uri)
-    try:
-        with opened(root, tracking) as registry:
-            return registry.exports()
-    except UNAVAILABLE as error:
-        raise ArtifactError(f"the registry cannot be asked what it needs: {error}") from error
-
-
-def promote(
-    root: Path, name: str, number: int, *, tracking: TrackingConfig | None = None
-) -> Version:
-    """Make version `number` of `name` the champion by hand, whatever the gate said."""
-    check_name(name, what="name")
-    with opened(root, tracking) as registry:
-        version = registry.get(name, number)
-        registry.crown(version)
-        return registry.tag(version, {GATE_TAG: "promoted", REASON_TAG: "promoted by hand"})
-
-
-def rollback(root: Path, name: str, *, tracking: TrackingConfig | None = None) -> Version:
-    """Make the previous champion of `name` the champion again; returns it.
-
-    The one rolled back is never promoted by the gate again, only by hand. ArtifactError without a
-    previous champion.
-    """
-    check_name(name, what="name")
-    with opened(root, tracking) as registry:
-        current, previous = registry.at(name, CHAMPION), registry.at(name, PREVIOUS)
-        if current is None or previous is None or previous.number == current.number:
-            raise ArtifactError(
-                f"{name} has no {'champion' if current is None else 'previous champion'} at "
-                f"{registry.uri}; choose a version with `registry promote {name} VERSION`"
-            )
-        registry.point(CHAMPION, previous)
-        registry.clear(name, PREVIOUS)
-        reason = f"rolled back to version {previous.number} by hand"
-        registry.tag(current, {GATE_TAG: ROLLED_BACK, REASON_TAG: reason})
-        return registry.get(name, previous.number)
-
-
-def _version(found: ModelVersion) -> Version:
-    tags = {str(key): str(value) for key, value in (found.tags or {}).items()}
-    return Version(
-        name=str(found.name),
-        number=int(found.version),
-        fingerprint=tags.get(FINGERPRINT_TAG, ""),
-        tags=tags,
-        aliases=tuple(sorted(found.aliases or ())),
+def _without_files(version: Version, source: str, cause: str) -> ArtifactError:
+    return ArtifactError(
+        f"the files of {version.uri} cannot be fetched from {source} "
+        f"({' '.join(cause.split())[:200]}); where they were deleted, `mill store sync` brings "
+        "them back from the export under the root"
     )

@@ -36,6 +36,10 @@ class SyncReport:
     """Run directories whose description cannot be read."""
     restored: tuple[str, ...] = ()
     """Registered versions a lost registry got back, `NAME/3`."""
+    repaired: tuple[str, ...] = ()
+    """Versions whose deleted files were brought back from their exports."""
+    lost: tuple[str, ...] = ()
+    """Versions without files whose export is not under the root either."""
 
 
 def sync(root: Path, tracking_uri: str | None = None) -> SyncReport:
@@ -67,7 +71,7 @@ def sync(root: Path, tracking_uri: str | None = None) -> SyncReport:
                     f"{runs} runs were brought up to date; start the server and sync again"
                 ) from error
             runs += 1
-    return SyncReport(runs, records, alive, tuple(damaged), _restored(root, uri))
+    return SyncReport(runs, records, alive, tuple(damaged), *_restored(root, uri))
 
 
 def rebuild(root: Path) -> SyncReport:
@@ -79,14 +83,15 @@ def rebuild(root: Path) -> SyncReport:
     return sync(root)
 
 
-def _restored(root: Path, uri: str) -> tuple[str, ...]:
+def _restored(root: Path, uri: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Versions registered again, versions whose files were brought back, versions without files."""
     if not Ledger(root, uri).state().versions:
-        return ()
+        return (), (), ()
+    tracking = TrackingConfig(uri=uri if uri != default_uri(root) else None)
     try:
-        with opened(
-            root, TrackingConfig(uri=uri if uri != default_uri(root) else None)
-        ) as registry:
-            return registry.restored
+        with opened(root, tracking) as registry:
+            repaired, lost = registry.repair()
+            return registry.restored, tuple(repaired), tuple(lost)
     except UNAVAILABLE as error:
         raise ArtifactError(f"the registry at {uri} cannot be reached: {error}") from error
 

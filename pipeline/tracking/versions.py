@@ -7,6 +7,13 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 FINGERPRINT_TAG = "gristmill.fingerprint"
 GATE_TAG = "gristmill.gate"
 REASON_TAG = "gristmill.gate_reason"
+FILES_TAG = "gristmill.files_sha256"
+"""Digest over the names and hashes of the files in `hf/`."""
+MODEL_TAG = "gristmill.mlflow_model"
+"""MLflow's id of the logged model that holds the files."""
+EVAL_SET_USES_TAG = "gristmill.eval_set_uses"
+RESCORED_TAG = "gristmill.rescored_report"
+"""Fingerprint of the report that measured a champion on an eval set that came after it."""
 ROLLED_BACK = "rolled_back"
 MAX_TAG_CHARACTERS = 4900  # MLflow takes 5,000 bytes or so, by store
 

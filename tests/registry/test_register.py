@@ -1,8 +1,11 @@
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.artifacts import EvalReport, ExportedModel
 from pipeline.stages.register import (
@@ -15,16 +18,12 @@ from pipeline.store.errors import ArtifactError, ConfigError, NotBuilt
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, default_uri
 from pipeline.tracking.ledger import Ledger
-from pipeline.tracking.registry import (
-    RESTORING_TAG,
-    model_directory,
-    opened,
-    promote,
-    rollback,
-)
+from pipeline.tracking.promotion import promote, rollback
+from pipeline.tracking.referring import model_directory, version_of
+from pipeline.tracking.registry import RESTORING_TAG, opened
 from pipeline.tracking.store import open_client
-from pipeline.tracking.sync import rebuild
-from pipeline.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
+from pipeline.tracking.sync import rebuild, sync
+from pipeline.tracking.versions import CHALLENGER, CHAMPION, MODEL_TAG, PREVIOUS, Version
 from tests.registry.worlds import RUNTIME, World
 from tests.tracking.databases import migrated_database
 
@@ -145,7 +144,7 @@ def test_tuned_model_is_held_to_its_own_base(world: World) -> None:
     eval_set, base = world.eval_set(), world.base()
     world.report(base, eval_set, bits=1.5)
     results = []
-    for seed, bits, loss in ((100, 1.55, 2.0), (101, 1.9, 1.0), (102, 1.6, 1.5)):
+    for seed, bits, loss in ((100, 1.6, 2.0), (101, 1.9, 1.0), (102, 1.55, 1.5)):
         tuned = world.tuned(base, seed=seed)
         report = world.report(tuned, eval_set, bits=bits, response_loss=loss)
         exported = world.exported(tuned, report)
@@ -194,7 +193,8 @@ def test_deleted_database_gets_its_versions_and_champion_back(world: World, tmp_
     after = at(other, CHAMPION)
     assert before is not None and after is not None
     assert (after.fingerprint, after.number) == (before.fingerprint, before.number)
-    assert after.tags == before.tags
+    own = {MODEL_TAG: after.tags[MODEL_TAG]}  # of this store
+    assert after.tags == {**before.tags, **own}
     assert (again.version, again.promoted) == (2, False)
 
 
@@ -281,3 +281,128 @@ def test_registered_reference_leads_to_the_export_or_a_download(world: World) ->
         assert (downloaded / "model.safetensors").is_file()
     finally:
         hidden.rename(world.root / "export")
+
+
+def test_missing_alias_names_those_there_are(world: World) -> None:
+    shelve(world, 1.5)
+    with pytest.raises(ConfigError, match=r"no alias winner .*champion \(version 1\)"):
+        version_of(f"models:/{BASE}@winner", root=world.root)
+    with pytest.raises(ConfigError, match="no model of that name"):
+        version_of("models:/nobody@champion", root=world.root)
+
+
+@pytest.mark.parametrize("call", ["promote", "rollback", "look up"])
+def test_unreachable_registry_is_a_clear_error(world: World, call: str) -> None:
+    dead = TrackingConfig(uri="http://127.0.0.1:9")
+    with pytest.raises(ArtifactError, match="the registry cannot be reached"):
+        if call == "promote":
+            promote(world.root, BASE, 1, tracking=dead)
+        elif call == "rollback":
+            rollback(world.root, BASE, tracking=dead)
+        else:
+            model_directory(f"models:/{BASE}@champion", root=world.root, tracking=dead)
+
+
+def altered(directory: Path) -> Path:
+    """Flip one bit in the middle of the weights."""
+    path = directory / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_altered_files_are_refused_wherever_they_lie(world: World) -> None:
+    shelve(world, 1.5)
+    reference = f"models:/{BASE}@champion"
+    hf, _ = model_directory(reference, root=world.root)
+    altered(hf)
+    with pytest.raises(ArtifactError, match="not those that were registered"):
+        model_directory(reference, root=world.root)
+    shutil.rmtree(world.root / "export")
+    downloaded, _ = model_directory(reference, root=world.root)  # the store's own copy is whole
+    altered(downloaded)
+    with pytest.raises(ArtifactError, match="not those that were registered"):
+        model_directory(reference, root=world.root)
+    shutil.rmtree(world.root / "downloads")
+    for path in (world.root / "mlartifacts").glob("**/artifacts/hf"):
+        altered(path)
+    with pytest.raises(ArtifactError, match="not those that were registered"):
+        model_directory(reference, root=world.root)
+    assert not list((world.root / "downloads").glob("*"))
+
+
+def test_pyfunc_refuses_altered_files(world: World) -> None:
+    import mlflow.pyfunc
+
+    shelve(world, 1.5)
+    (model,) = (world.root / "mlartifacts").glob("**/MLmodel")
+    assert mlflow.pyfunc.load_model(str(model.parent)) is not None
+    altered(model.parent / "artifacts" / "hf")
+    with pytest.raises(MlflowException, match=r"model.safetensors was altered"):
+        mlflow.pyfunc.load_model(str(model.parent))
+
+
+def test_sync_brings_deleted_files_back_from_the_exports(world: World) -> None:
+    shelve(world, 1.5)
+    shelve(world, 1.6, seed=1)
+    shutil.rmtree(world.root / "mlartifacts")
+    lost = at(world, CHALLENGER)
+    assert lost is not None
+    shutil.rmtree(world.root / "export" / lost.fingerprint[:12])
+    report = sync(world.root)
+    assert (report.repaired, report.lost) == ((f"{BASE}/1",), (f"{BASE}/2",))
+    assert sync(world.root).repaired == ()
+    shutil.rmtree(world.root / "export")
+    hf, _ = model_directory(f"models:/{BASE}@champion", root=world.root)
+    assert (hf / "model.safetensors").is_file()
+    with pytest.raises(ArtifactError, match="cannot be fetched from .*store sync"):
+        model_directory(f"models:/{BASE}/2", root=world.root)
+
+
+def test_figures_are_linked_to_the_model_and_the_eval_set(world: World) -> None:
+    shelve(world, 1.5)
+    shelve(world, 1.4, seed=1)
+    client = open_client(default_uri(world.root), world.root)
+    version = client.get_model_version_by_alias(BASE, CHAMPION)
+    run = client.get_run(str(version.run_id))
+    (about,) = run.inputs.dataset_inputs
+    eval_set = world.eval_set()
+    assert (about.dataset.name, about.dataset.digest) == (eval_set.name, eval_set.mlflow_digest)
+    assert run.data.metrics["gate/high"] < 0 and run.data.metrics["bits_per_byte"] == 1.4
+    model = client.get_logged_model(version.tags[MODEL_TAG])
+    linked = {metric.key: metric for metric in model.metrics or []}
+    assert linked["bits_per_byte"].dataset_digest == eval_set.mlflow_digest
+    assert linked["gate/delta"].value == pytest.approx(-0.1)
+    lineage = {p: v for p, v in model.params.items()}
+    assert {"pretrain", "tokenizer", "evaluate", "eval_set", "examples"} <= set(lineage)
+
+
+def test_uses_of_a_frozen_set_are_counted_and_many_are_a_warning(world: World) -> None:
+    warnings: list[str] = []
+
+    class Progress:
+        def advance(self, done: float, total: float | None, unit: str) -> None:
+            pass
+
+        def event(self, name: str, facts: Mapping[str, Any]) -> None:
+            warnings.extend([facts["message"]] if name == "warning" else [])
+
+    runtime = replace(RUNTIME, progress=Progress())
+    uses = []
+    for seed, bits in enumerate((1.5, 1.6, 1.4, 1.4)):
+        checkpoint, frozen = world.base(min(seed, 2)), world.eval_set()
+        report = world.report(checkpoint, frozen, bits=bits)
+        done = register(
+            RegistryConfig(renew_eval_set_after=2), world.exported(checkpoint, report), report,
+            frozen, root=world.root, runtime=runtime,
+        )  # fmt: skip
+        uses.append(done.eval_set_uses)
+    assert uses == [1, 2, 3, 3]
+    assert (
+        len(warnings) == 2
+        and "3 candidates were judged on the eval set 'held-out'" in (warnings[0])
+    )
+    champion = at(world, CHAMPION)
+    assert champion is not None
+    assert champion.tags["gristmill.eval_set_uses"] == "3 candidates were judged on held-out"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from model.architectures import Qwen3Config
@@ -17,6 +18,7 @@ from pipeline.artifacts import (
     ExportedModel,
     TrainedTokenizer,
 )
+from pipeline.evals.sft import ResponseScores, write_responses
 from pipeline.stages.export_model import ExportConfig, export_model
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.files import write_json
@@ -110,10 +112,32 @@ class World:
         answers: int = 10,
         answer_tokens: int = 50,
         stride: int | None = None,
+        worse: dict[str, float] | None = None,
+        noise: float = 0.0,
     ) -> EvalReport:
-        """Ten documents of 100 bytes, all at about `bits` per byte."""
+        """Ten documents of 100 bytes, all at about `bits` per byte.
+
+        Two are of the source `small`, three in German; `worse` multiplies what a source or language
+        needs. Answers alternate by `noise` nats above and below their mean.
+        """
         inputs = [checkpoint.key, eval_set.key, self.examples(form).key]
-        nats = [100 * (bits + 0.001 * i) * 0.6931471805599453 for i in range(-5, 6) if i]
+        sources, languages = ["s"] * 8 + ["small"] * 2, ["en"] * 5 + ["de"] * 3 + ["en"] * 2
+        factors = [
+            (worse or {}).get(source, 1.0) * (worse or {}).get(language, 1.0)
+            for source, language in zip(sources, languages, strict=True)
+        ]
+        steps = [i for i in range(-5, 6) if i]
+        nats = [
+            100 * (bits + 0.001 * i) * 0.6931471805599453 * factor
+            for i, factor in zip(steps, factors, strict=True)
+        ]
+        mean = response_loss * answer_tokens / answers
+        sways = [noise if i % 2 else -noise for i in range(answers)]
+        responses = ResponseScores(
+            tuple(f"a{i}" for i in range(answers)), ("k",) * answers,
+            np.array([mean + sway for sway in sways]),
+            np.full(answers, answer_tokens // answers), 0, 0,
+        )  # fmt: skip
         figures = {
             "bits_per_byte": bits,
             "bits_per_byte_low": bits - 0.01,
@@ -128,7 +152,8 @@ class World:
             table = pa.table(
                 {
                     "doc_id": [f"d{i}" for i in range(10)],
-                    "source": ["s"] * 10,
+                    "source": sources,
+                    "language": languages,
                     "nats": pa.array(nats, pa.float64()),
                     "tokens": [90] * 10,
                     "bytes": [100] * 10,
@@ -136,9 +161,12 @@ class World:
             )
             with pa.ipc.new_file(str(directory / "documents.arrow"), table.schema) as writer:
                 writer.write_table(table)
+            write_responses(directory / "responses.arrow", responses)
             return Outcome({**figures, "response_loss": response_loss})
 
         config: dict[str, Any] = {"bits": bits, "response_loss": response_loss}
         if (answers, answer_tokens, stride) != (10, 50, None):
             config |= {"answers": answers, "answer_tokens": answer_tokens, "stride": stride}
+        if worse or noise:
+            config |= {"worse": worse, "noise": noise}
         return EvalReport.open(self._artifact("evaluate", "eval", config, inputs, work))

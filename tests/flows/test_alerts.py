@@ -18,6 +18,7 @@ from prefect.states import Crashed, Failed, Scheduled
 
 from flows import alerts, signals
 from flows.alerts import install_alerts, webhook_url
+from flows.logs import tell_prefect_the_rest
 from flows.server import PrefectServer
 from pipeline.store.errors import ConfigError
 from pipeline.tracking.config import default_uri
@@ -119,6 +120,7 @@ def test_every_alert_reaches_the_webhook_and_says_what_happened(tmp_path, receiv
             drive(runs)
             for event in (signals.CORPUS_UNUSUAL, signals.GATE_STUCK, signals.DISK_LOW):
                 signals._emit(event, "pydocs", f"{event} 中文 'quoted' \"twice\"", look="here")
+            tell_prefect_the_rest()  # or the next test's events would go to this server
             told = receiver.wait_for(
                 "late", "failed", "crashed", "silent", "gate", "corpus", "disk", seconds=90
             )

@@ -14,8 +14,9 @@ import typer
 from flows import groups
 from flows.commands.evaluate_options import evaluate_command
 from flows.environment import prepare_environment
-from flows.groups import ConfigArgument, OverridesArgument, RootOption
+from flows.groups import ConfigArgument, OverridesArgument, RootOption, UriOption
 from pipeline.store.errors import ArtifactError, MillError
+from pipeline.store.secrets import redacted
 
 # The machine's answers that its owner can change; every other OSError is a fault of ours.
 _OWNERS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
@@ -95,11 +96,12 @@ def trace(
     answer: Annotated[str | None, typer.Option(help="The answer whose tokens are trained.")] = None,
     html: Annotated[Path | None, typer.Option(help="Where to write the HTML page.")] = None,
     root: RootOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Show text -> ids -> inputs, targets, mask -> shapes -> probability and loss per position."""
     from flows.commands.models import trace_text  # heavy: torch
 
-    trace_text(model, text, answer=answer, html=html, root=root)
+    trace_text(model, text, answer=answer, html=html, root=root, uri=uri)
 
 
 @app.command()
@@ -112,13 +114,14 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1)] = 128,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
     root: RootOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Talk to a model; tokens appear as they are made."""
     from flows.commands.models import chat_with  # heavy: torch
 
     chat_with(
         model, once=once, temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens,
-        seed=seed, root=root,
+        seed=seed, root=root, uri=uri,
     )  # fmt: skip
 
 
@@ -134,9 +137,7 @@ def serve(
     max_requests: Annotated[
         int, typer.Option(min=1, max=1000, help="Answered at a time; one more gets a 503.")
     ] = 32,
-    uri: Annotated[
-        str | None, typer.Option(help="MLflow's address, if its store is not under the root.")
-    ] = None,
+    uri: UriOption = None,
     root: RootOption = Path("runs"),
 ) -> None:
     """Serve a model over OpenAI-style HTTP: /v1/completions, /v1/chat/completions, /v1/models."""
@@ -202,14 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MillError as error:
         if debug:
             raise
-        print("\n".join([f"error: {error}", *_notes(error)]), file=sys.stderr)
+        print(redacted("\n".join([f"error: {error}", *_notes(error)])), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         if debug or error.errno not in _OWNERS:
             raise
         remedy = "free some space" if error.errno in _OWNERS[3:] else "make it writable"
         text = f"error: {error}; {remedy} or choose another place"
-        print("\n".join([text, *_notes(error)]), file=sys.stderr)
+        print(redacted("\n".join([text, *_notes(error)])), file=sys.stderr)
         sys.exit(ArtifactError.exit_code)
 
 

@@ -8,6 +8,7 @@ from prefect.events.worker import EventsWorker
 from flows.failure import RunFailed
 from flows.outage import is_outage
 from pipeline.store.errors import MillError
+from pipeline.store.secrets import redacted
 
 DRAIN_SECONDS = 5.0
 _make_record = logging.getLogRecordFactory()
@@ -19,7 +20,7 @@ def _record_without_traceback(*args: Any, **kwargs: Any) -> logging.LogRecord:
     reason = error.__cause__ if isinstance(error, RunFailed) else error
     if isinstance(reason, MillError):
         record.exc_info = None
-        record.msg, record.args = "error: %s", (str(error),)
+        record.msg, record.args = "error: %s", (redacted(str(error)),)
     elif record.name.startswith("prefect") and error is not None and is_outage(error):
         record.exc_info = None
         record.msg, record.args = "Prefect's API does not answer (%s)", (str(error),)

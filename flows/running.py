@@ -14,6 +14,7 @@ from flows.environment import prefect_api_url, prepare_environment
 from flows.root import prepare_root
 from flows.server import PrefectServer, prefect_api
 from pipeline.store.errors import ConfigError
+from pipeline.store.secrets import redacted
 from pipeline.store.settings_file import read_settings
 
 
@@ -92,4 +93,4 @@ def _command(
         words += ["--only", only]
     if not orchestrated:
         words.append("--no-prefect")
-    return shlex.join(words)
+    return redacted(shlex.join(words))

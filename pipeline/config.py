@@ -28,6 +28,7 @@ from pipeline.stages.tokenize_corpus import TokenizeConfig
 from pipeline.stages.train_tokenizer import TokenizerConfig
 from pipeline.store.errors import ConfigError
 from pipeline.store.runtime import Journal, Progress, Runtime
+from pipeline.store.secrets import REMEDY, keys_with_credentials, redacted
 from pipeline.store.settings_file import read_settings
 from pipeline.tracking.config import TrackingConfig
 from pipeline.training.config import FinetuneConfig, PretrainConfig
@@ -184,6 +185,7 @@ class RunConfig(CorpusConfig):
 
 def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:
     """The RunConfig of `settings`; a ConfigError lists every wrong key with what is allowed."""
+    _refuse_credentials(settings, where=where)
     try:
         return RunConfig.model_validate(dict(settings))
     except ValidationError as error:
@@ -199,10 +201,18 @@ def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusConfig:
     """The same of a file that may end with `clean`; later sections are not looked at."""
     later = RunConfig.model_fields.keys() - CorpusConfig.model_fields.keys()
     settings = read_settings(path, overrides)
+    _refuse_credentials(settings, where=str(path))
     try:
         return CorpusConfig.model_validate({k: v for k, v in settings.items() if k not in later})
     except ValidationError as error:
         raise ConfigError(explain(error, where=str(path))) from error
+
+
+def _refuse_credentials(settings: Mapping[str, Any], *, where: str) -> None:
+    """ConfigError that names the keys, never their values."""
+    found = list(keys_with_credentials(settings))
+    if found:
+        raise ConfigError(f"{where}: {', '.join(found)} holds credentials; {REMEDY}")
 
 
 def explain(error: ValidationError, *, where: str) -> str:
@@ -223,7 +233,7 @@ def explain(error: ValidationError, *, where: str) -> str:
             message = "no such setting" + _nearest(keys[-1], fields)
         lines.append(f"{'.'.join(keys)}{shown}: {message}")
     head = f"{where} has {len(lines)} wrong setting{'s' if len(lines) > 1 else ''}"
-    return head + "\n  " + "\n  ".join(lines)
+    return redacted(head + "\n  " + "\n  ".join(lines))
 
 
 def _causes(problems: Sequence[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from flows.doctor import examine
 from pipeline.store.errors import ConfigError
+from pipeline.store.secrets import redacted
 
 _MARKS = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
 
@@ -18,10 +19,10 @@ def report_health(root: Path, *, uri: str | None) -> None:
     for finding in examine(root.expanduser().absolute(), tracking_uri=uri):
         problems += finding.level == "problem"
         console.print(
-            f"{_MARKS[finding.level]}  {escape(finding.what):<16} {escape(finding.found)}"
+            f"{_MARKS[finding.level]}  {escape(finding.what):<16} {escape(redacted(finding.found))}"
         )
         if finding.remedy:
-            console.print(f"{'':<26}[dim]-> {escape(finding.remedy)}[/]")
+            console.print(f"{'':<26}[dim]-> {escape(redacted(finding.remedy))}[/]")
     if problems:
         raise ConfigError(
             f"{problems} problem{'s' if problems > 1 else ''} found; what to do stands above"

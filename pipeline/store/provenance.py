@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store.files import sha256_file
+from pipeline.store.secrets import redacted
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +66,7 @@ def provenance(*, started: str, device: str) -> dict[str, Any]:
 
 def _without_place(argument: str) -> str:
     """`root=/home/me/runs` -> `root=.../runs`: an artifact names no place on the machine."""
-    return re.sub(r"(?<![\w./:])/(?:[^\s/=,]+/)+", ".../", argument)
+    return re.sub(r"(?<![\w./:])/(?:[^\s/=,]+/)+", ".../", redacted(argument))
 
 
 def _git(*arguments: str) -> str | None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.store.errors import ConfigError
 from pipeline.store.secrets import REMEDY, holds_credentials
 
 PROBE_SECONDS = 0.5
@@ -57,6 +58,14 @@ class TrackingConfig(BaseModel):
     drain_seconds: float = Field(
         20.0, ge=0, title="Wait for MLflow at the end", description="Seconds, at most."
     )
+
+
+def tracking_at(uri: str | None) -> TrackingConfig:
+    """The settings of a store named on the command line; ConfigError for one we do not write to."""
+    try:
+        return TrackingConfig(uri=uri)
+    except ValidationError as error:
+        raise ConfigError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
 
 
 def default_uri(root: Path) -> str:

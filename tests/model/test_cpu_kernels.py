@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from model.attention import Attention
 from model.cpu_attention import BLOCK_ROWS, document_boundaries
+from model.layers import linear
 from model.norms import RMSNorm
 from tests.model.conftest import TINY, random_weights, tokens
 
@@ -90,3 +91,23 @@ def test_bfloat16_gradients_point_where_float32_ones_do(family):
         if gradient.norm() > 1e-6:  # a key's bias has no gradient but rounding
             cosine = F.cosine_similarity(gradient.flatten(), found[name].flatten(), dim=0)
             assert cosine > 0.98, f"{name}: {cosine}"
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 16), (7, 16), (0, 16), (3, 1, 1)])
+def test_linear_map_with_its_bias_in_the_product_equals_the_sum_in_float32(shape, transposed):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.empty(shape).normal_(generator=generator).bfloat16()
+    x = (x.transpose(0, -2).contiguous().transpose(0, -2) if transposed else x).requires_grad_()
+    weight = torch.empty(24, shape[-1]).normal_(generator=generator).requires_grad_()
+    bias = torch.empty(24).normal_(generator=generator).requires_grad_()
+    product = linear(x, weight, bias)
+    upstream = torch.empty(product.shape).normal_(generator=generator)
+    found = torch.autograd.grad(product, (x, weight, bias), upstream.bfloat16())
+    plain = F.linear(x.float(), weight.bfloat16().float(), bias.bfloat16().float())
+    expected = torch.autograd.grad(plain, (x, weight, bias), upstream.bfloat16().float())
+    assert product.dtype == torch.bfloat16
+    for one, other in zip((product, *found), (plain, *expected), strict=True):
+        assert torch.allclose(
+            one.float(), other.float(), atol=2**-7, rtol=2**-7
+        )  # half an ulp is 2^-9

@@ -13,6 +13,13 @@ from flows.commands.corpus_filter import train_filter_command
 RootOption = Annotated[
     Path, typer.Option("--root", help="Where artifacts and stores live.", show_default=True)
 ]
+UriOption = Annotated[
+    str | None,
+    typer.Option(
+        "--uri",
+        help="An MLflow tracking server; default: the store in which this root registered it.",
+    ),
+]
 ConfigArgument = Annotated[
     Path, typer.Argument(help="A settings file, for example flows/configs/pydocs.yaml.")
 ]
@@ -196,19 +203,21 @@ def registry_promote(
     name: Annotated[str, typer.Argument(help="The registered model.")],
     version: Annotated[int, typer.Argument(min=1)],
     root: RootOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Make a version the champion by hand; the former one becomes `previous`."""
     from flows.commands.registry import promote_version
 
-    promote_version(name, version, root=root)
+    promote_version(name, version, root=root, uri=uri)
 
 
 @registry_app.command("rollback")
 def registry_rollback(
     name: Annotated[str, typer.Argument(help="The registered model.")],
     root: RootOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Give `champion` back to the version that had it before."""
     from flows.commands.registry import rollback_version
 
-    rollback_version(name, root=root)
+    rollback_version(name, root=root, uri=uri)

@@ -14,16 +14,16 @@ from pipeline.serving.loading import LoadedModel, load_model
 from pipeline.serving.server import serve
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_text
-from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.config import tracking_at
 from pipeline.training.filling import fill_masks, filled
 
 
 def chat_with(
     reference: str, *, once: str | None, temperature: float, top_k: int | None,
-    top_p: float | None, max_tokens: int, seed: int, root: Path,
+    top_p: float | None, max_tokens: int, seed: int, root: Path, uri: str | None = None,
 ) -> None:  # fmt: skip
     """Answer one prompt, or prompts until the input ends; every prompt starts afresh."""
-    loaded = _loaded(reference, root)
+    loaded = _loaded(reference, root, uri)
     settings = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "max_tokens": max_tokens, "seed": seed,
@@ -73,19 +73,20 @@ def serve_model(
     """Answer over HTTP until Ctrl-C."""
     serve(
         reference, host, port, root=_root_of(reference, root),
-        tracking=TrackingConfig() if uri is None else TrackingConfig(uri=uri),
+        tracking=tracking_at(uri),
         follow_seconds=poll, max_requests=max_requests,
     )  # fmt: skip
 
 
 def trace_text(
-    reference: str, text: str, *, answer: str | None, html: Path | None, root: Path
-) -> None:
+    reference: str, text: str, *, answer: str | None, html: Path | None, root: Path,
+    uri: str | None = None,
+) -> None:  # fmt: skip
     """Print the machine's inside for one text, and write the same as HTML."""
     path = html or Path("trace.html")
     if path.is_dir():
         raise ConfigError(f"--html={path} is a directory; name a file in it")
-    loaded = _loaded(reference, root)
+    loaded = _loaded(reference, root, uri)
     loaded.require_decoder("mill trace")
     traced = trace(loaded.model, loaded.tokenizer, text, answer=answer)
     Console().print(render_trace(traced))
@@ -93,8 +94,8 @@ def trace_text(
     print(f"written to {path.absolute()}")
 
 
-def _loaded(reference: str, root: Path) -> LoadedModel:
-    return load_model(reference, _root_of(reference, root))
+def _loaded(reference: str, root: Path, uri: str | None) -> LoadedModel:
+    return load_model(reference, _root_of(reference, root), tracking=tracking_at(uri))
 
 
 def _root_of(reference: str, root: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.store.errors import ConfigError
 from pipeline.tracking.config import TrackingConfig, tracking_uri
+from pipeline.tracking.referring import tracking_of
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.store import UNAVAILABLE, Store, open_client
 from pipeline.tracking.versions import Version
@@ -27,7 +28,7 @@ class AliasReader:
             raise ConfigError(f"{reference!r} is no alias; follow models:/NAME@champion")
         self._name, self._alias = found["name"], found["alias"]
         self._root = root.resolve()
-        self._uri = tracking_uri(tracking or TrackingConfig(), self._root)
+        self._uri = tracking_uri(tracking_of(self._root, self._name, tracking), self._root)
         self._registry: Registry | None = None
 
     def version(self) -> Version | None:

@@ -1,6 +1,7 @@
 """What under a root nobody needs: everything that no model on the shelf and no recent run leads to.
 
-    kept      versions of registered models, pending registrations, frozen sets, recent runs
+    kept      versions of registered models, pending registrations, frozen sets, recent runs, the
+              corpora that the nights have joined into a chain
               -> their inputs and parts -> the inputs of those ... -> reports about what is kept
     not kept  other artifacts and parts, downloads of versions without an alias
 
@@ -84,6 +85,7 @@ def _reachable(root: Path, needs: Needs) -> set[Path]:
     starts = [f"export@{short(fingerprint)}" for fingerprint in needs.exports]
     starts += [name for name, path in by_name.items() if path.parent.name == "eval-sets"]
     starts += _names_of_recent_runs(root, needs)
+    starts += _names_of_nights(root)
     kept: set[Path] = set()
 
     def keep(path: Path | None) -> None:
@@ -128,6 +130,21 @@ def _names_of_recent_runs(root: Path, needs: Needs) -> list[str]:
                 if record.event == "tags" and record.facts and "artifact" in record.facts:
                     names.append(str(record.facts["artifact"]))
     return names
+
+
+def _names_of_nights(root: Path) -> list[str]:
+    """Corpora and shards of every chain: what new text is compared with, and old text drawn from.
+
+    Without them the files of earlier nights would count as new.
+    """
+    return [
+        str(record.facts[name])
+        for journal in sorted((root / "journal").glob("nights-*.jsonl"))
+        for record in read_all(journal).records
+        if record.event == "joined" and record.facts is not None
+        for name in ("corpus", "shards")
+        if record.facts.get(name)
+    ]
 
 
 def _artifacts(root: Path, kept: set[Path]) -> Iterator[Garbage]:

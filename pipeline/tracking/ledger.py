@@ -96,6 +96,17 @@ class Ledger:
         """How many different candidates were judged on the eval set with this fingerprint."""
         return len({(one.name, one.export) for one in self.judgements(eval_set)})
 
+    def store_of(self, name: str) -> str | None:
+        """Where `name` was changed last: a URI, or DEFAULT_STORE; None for a name nobody knows."""
+        found = [
+            str(record.facts["store"])
+            for record in read_all(self.path).records
+            if record.event in ("version", "alias")
+            and record.facts is not None
+            and record.facts.get("name") == name
+        ]
+        return found[-1] if found else None
+
     def state(self) -> LedgerState:
         """Everything the ledger says about this store."""
         versions: dict[tuple[str, str], Entry] = {}

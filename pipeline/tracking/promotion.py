@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import check_name
 from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.referring import tracking_of
 from pipeline.tracking.registry import Registry, opened
 from pipeline.tracking.store import UNAVAILABLE
 from pipeline.tracking.versions import (
@@ -22,9 +23,13 @@ from pipeline.tracking.versions import (
 def promote(
     root: Path, name: str, number: int, *, tracking: TrackingConfig | None = None
 ) -> Version:
-    """Make version `number` of `name` the champion by hand, whatever the gate said."""
+    """Make version `number` of `name` the champion by hand, whatever the gate said.
+
+    In the store of `tracking`, else in the one where this root registered `name`. ConfigError
+    without such a version.
+    """
     check_name(name, what="name")
-    with _reached(root, tracking) as registry:
+    with _reached(root, name, tracking) as registry:
         version = registry.get(name, number)
         registry.crown(version)
         return registry.tag(version, {GATE_TAG: "promoted", REASON_TAG: "promoted by hand"})
@@ -37,7 +42,7 @@ def rollback(root: Path, name: str, *, tracking: TrackingConfig | None = None) -
     previous champion.
     """
     check_name(name, what="name")
-    with _reached(root, tracking) as registry:
+    with _reached(root, name, tracking) as registry:
         current, previous = registry.at(name, CHAMPION), registry.at(name, PREVIOUS)
         if current is None or previous is None or previous.number == current.number:
             raise ArtifactError(
@@ -52,10 +57,10 @@ def rollback(root: Path, name: str, *, tracking: TrackingConfig | None = None) -
 
 
 @contextmanager
-def _reached(root: Path, tracking: TrackingConfig | None) -> Iterator[Registry]:
+def _reached(root: Path, name: str, tracking: TrackingConfig | None) -> Iterator[Registry]:
     """The open registry; ArtifactError where it does not answer."""
     try:
-        with opened(root, tracking) as registry:
+        with opened(root, tracking_of(root, name, tracking)) as registry:
             yield registry
     except UNAVAILABLE as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from pipeline.store.errors import ArtifactError, ConfigError
-from pipeline.tracking.config import TrackingConfig
+from pipeline.tracking.config import TrackingConfig, default_uri
 from pipeline.tracking.fetching import check_files, local_export
+from pipeline.tracking.ledger import DEFAULT_STORE, Ledger
 from pipeline.tracking.registry import opened
 from pipeline.tracking.store import UNAVAILABLE
 from pipeline.tracking.versions import Version
@@ -15,13 +16,23 @@ MODEL_REFERENCE = re.compile(
 )
 
 
+def tracking_of(root: Path, name: str, tracking: TrackingConfig | None = None) -> TrackingConfig:
+    """The store that holds `name`: the one asked for, else where this root registered it last."""
+    tracking = tracking or TrackingConfig()
+    if tracking.uri is None:
+        store = Ledger(root, default_uri(root)).store_of(name)
+        if store not in (None, DEFAULT_STORE):
+            return tracking.model_copy(update={"uri": store})
+    return tracking
+
+
 def version_of(reference: str, *, root: Path, tracking: TrackingConfig | None = None) -> Version:
     """The version behind a reference; ConfigError if it names nothing, ArtifactError if MLflow
     cannot be reached.
     """
-    name, alias, number = _parsed(reference)
+    name, alias, number = parsed(reference)
     try:
-        with opened(root, tracking) as registry:
+        with opened(root, tracking_of(root, name, tracking)) as registry:
             return registry.named(name, alias=alias, number=number)
     except UNAVAILABLE as error:
         raise _unreachable(reference, error) from error
@@ -36,9 +47,9 @@ def model_directory(
     ConfigError for a reference that names nothing, ArtifactError if MLflow cannot be reached or the
     files are not those that were registered.
     """
-    name, alias, number = _parsed(reference)
+    name, alias, number = parsed(reference)
     try:
-        with opened(root, tracking) as registry:
+        with opened(root, tracking_of(root, name, tracking)) as registry:
             version = registry.named(name, alias=alias, number=number)
             label = f"{version.name} version {version.number}"
             exported = local_export(root, version)
@@ -63,7 +74,8 @@ def needed_exports(root: Path, *, uri: str | None) -> tuple[frozenset[str], froz
         raise ArtifactError(f"the registry cannot be asked what it needs: {error}") from error
 
 
-def _parsed(reference: str) -> tuple[str, str | None, str | None]:
+def parsed(reference: str) -> tuple[str, str | None, str | None]:
+    """(name, alias, number) of a reference; ConfigError for another form."""
     found = MODEL_REFERENCE.fullmatch(reference)
     if found is None:
         raise ConfigError(f"{reference!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")

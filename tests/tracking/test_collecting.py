@@ -140,3 +140,18 @@ def test_downloads_stay_while_an_alias_needs_them(root):
     needs = Needs(frozenset(), frozenset({"a" * 64}))
     found = [item.name for item in find_garbage(root.path, needs) if item.kind == "download"]
     assert found == [f"downloads/shop-1-{'b' * 12}"]
+
+
+def test_the_chain_of_the_nights_stays_however_old(root):
+    root.make("tokenize.one", "clean.one", "tokenizer.one")
+    journal = FileJournal(root.path / "journal" / "nights-news.jsonl")
+    facts = {name: "@".join((stage, short(root.fingerprints[f"{stage}.one"])))
+             for name, stage in (("corpus", "clean"), ("shards", "tokenize"))}  # fmt: skip
+    journal.event("joined", {**facts, "files": 1, "contents": ["a"]})
+    journal.event("joined", {"corpus": facts["corpus"], "shards": None, "files": 1, "contents": []})
+    journal.event("ended", {"trained": False})
+    journal.close()
+    gone = names(find_garbage(root.path, NOTHING))
+    assert gone == (everything_of("one") | everything_of("two")) - {
+        "clean_part.one", "clean.one", "tokenizer.one"
+    }  # fmt: skip

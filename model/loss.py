@@ -80,7 +80,7 @@ def token_nll(
     bias: Tensor | None = None,
     settings: HeadSettings = PLAIN,
 ) -> Tensor:
-    """Nats per position, float32, of `targets`' shape; no gradient. For evaluation.
+    """Nats per position, float32 at least, of `targets`' shape; no gradient. For evaluation.
 
     `hidden` (B, T, D) or (N, D); every target must be a token id.
     """
@@ -122,7 +122,8 @@ def _chunked_nll(
     offset = None if bias is None else bias.to(rows.dtype)
     pieces = []
     for h, t in zip(rows.split(chunk), targets.split(chunk), strict=True):
-        scores = F.linear(h, weight, offset).float()  # (C, V)
+        scores = F.linear(h, weight, offset)  # (C, V)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if settings.softcap is not None:
             scores = scores.div_(settings.softcap).tanh_().mul_(settings.softcap)
         pieces.append(F.cross_entropy(scores, t, reduction="none"))  # (C,)

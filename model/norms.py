@@ -44,8 +44,8 @@ class LayerNorm(nn.Module):
 
 
 def normalize(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """x / rms(x) in x's dtype, and 1 / rms(x) (..., 1) in float32."""
-    exact = x.float()
+    """x / rms(x) in x's dtype, and 1 / rms(x) (..., 1) in float32, or in float64 if x is."""
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
     scale = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
     scale = scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
     if exact is x:
@@ -59,8 +59,10 @@ def normalize_backward(
     """Gradients of `normalize(x) * weight` with respect to x (..., D) and weight (D,)."""
     width = normed.shape[-1]
     product = (grad * normed).view(-1, width)  # (R, D)
-    grad_weight = product.sum(0, dtype=torch.float32)
-    along = (product @ weight).float().view(scale.shape)  # <grad * weight, normed> of each row
+    grad_weight = product.sum(0, dtype=scale.dtype)
+    along = (
+        (product @ weight).to(scale.dtype).view(scale.shape)
+    )  # <grad * weight, normed> of each row
     grad_x = torch.addcmul(
         grad * weight, normed, along.div_(width).to(normed.dtype), value=-1.0
     ).mul_(scale.to(normed.dtype))

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.architectures import GPT2Config
+from model.architectures import AnyModel, GPT2Config
 from model.batch import Batch
+from model.llama import LlamaConfig
 from model.optim import AdamWConfig, MuonConfig, build_optimizer
+from model.qwen3 import Qwen3Config
 from pipeline.store.errors import ConfigError
 from pipeline.training.data import local_batch
 from pipeline.training.devices import World
@@ -31,13 +33,17 @@ def batch_with_unequal_answers() -> Batch:
     return Batch(ids[:, :-1], ids[:, 1:], mask, segments, positions)
 
 
-# RMSNorm keeps its statistics in float32; GPT-2's LayerNorm computes in what it is given.
-EXACT = GPT2Config(vocab_size=263, context_length=32, width=32, layers=2, heads=2)
+SHAPE = {"vocab_size": 263, "context_length": 32, "width": 32, "layers": 2, "heads": 2}
+EXACT = (
+    GPT2Config(**SHAPE),
+    LlamaConfig(**SHAPE, kv_heads=1),
+    Qwen3Config(**SHAPE, kv_heads=2, head_width=16),
+)
 
 
-def stepper(micro_rows: int, *, double: bool = False, optimizer=None) -> Stepper:
-    model = (EXACT if double else MODEL).build(seed=3)
-    if double:
+def stepper(micro_rows: int, *, double: AnyModel | None = None, optimizer=None) -> Stepper:
+    model = (double or MODEL).build(seed=3)
+    if double is not None:
         model.double()
         model.compute_dtype = torch.float64
     return Stepper(
@@ -50,48 +56,52 @@ def stepper(micro_rows: int, *, double: bool = False, optimizer=None) -> Stepper
     )
 
 
-class ExactLoss(torch.nn.Module):
-    """The definition in float64; the chunked loss rounds its softmax to float32."""
-
-    def __init__(self, model) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        logits = self.model(batch.inputs, batch.positions, batch.segment_ids)
-        nll = -logits.log_softmax(-1).gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
-        return (nll * batch.loss_mask).sum()
-
-
 def gradients(
-    micro_rows: int, batch: Batch, *, exact: bool = True
+    micro_rows: int, batch: Batch, *, exact: AnyModel | None = None
 ) -> tuple[float, list[torch.Tensor]]:
     one = stepper(micro_rows, double=exact)
-    if exact:
-        one.loss = ExactLoss(one.loss.model)
     loss = one.gradients(batch, trained_tokens=float(batch.loss_mask.sum()))
     return float(loss), [p.grad for p in one.parameters]
 
 
-@pytest.mark.parametrize("micro_rows", [1, 2, 4, 5])
-def test_accumulated_gradient_equals_the_whole_batch(micro_rows):
+def by_definition(batch: Batch, config: AnyModel) -> tuple[float, list[torch.Tensor]]:
+    """Whole logits, every row alone, one division at the end."""
+    model = stepper(ROWS, double=config).loss.model
+    nats = torch.zeros((), dtype=torch.float64)
+    for row in range(ROWS):
+        one = batch.rows(row, row + 1)
+        logits = model(one.inputs, one.positions, one.segment_ids)
+        nll = -logits.log_softmax(-1).gather(-1, one.targets.unsqueeze(-1)).squeeze(-1)
+        nats = nats + (nll * one.loss_mask).sum()
+    loss = nats / batch.loss_mask.sum()
+    loss.backward()
+    return float(loss.detach()), [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def agree(one: tuple[float, list[torch.Tensor]], other: tuple[float, list[torch.Tensor]]) -> bool:
+    apart = [float((a - b).abs().max()) for a, b in zip(one[1], other[1], strict=True)]
+    return abs(one[0] - other[0]) < 1e-10 and max(apart) < 1e-10
+
+
+@pytest.mark.parametrize("config", EXACT, ids=lambda config: config.kind)
+def test_every_split_has_the_loss_and_gradient_of_the_definition(config: AnyModel) -> None:
     batch = batch_with_unequal_answers()
-    whole_loss, whole = gradients(ROWS, batch)
-    loss, split = gradients(micro_rows, batch)
-    assert abs(loss - whole_loss) < 1e-10
-    assert max(float((a - b).abs().max()) for a, b in zip(whole, split, strict=True)) < 1e-10
+    expected = by_definition(batch, config)
+    for micro_rows in (1, 2, 4, 5, ROWS):
+        assert agree(gradients(micro_rows, batch, exact=config), expected), micro_rows
 
 
 def test_split_changes_the_training_loss_by_rounding_only():
     batch = batch_with_unequal_answers()
-    whole_loss, whole = gradients(ROWS, batch, exact=False)
+    whole_loss, whole = gradients(ROWS, batch)
     for micro_rows in (1, 4):
-        loss, split = gradients(micro_rows, batch, exact=False)
+        loss, split = gradients(micro_rows, batch)
         assert abs(loss - whole_loss) < 1e-6
         assert max(float((a - b).abs().max()) for a, b in zip(whole, split, strict=True)) < 1e-6
 
 
-def test_padding_length_changes_neither_loss_nor_gradient():
+@pytest.mark.parametrize("config", EXACT, ids=lambda config: config.kind)
+def test_padding_length_changes_neither_loss_nor_gradient(config: AnyModel) -> None:
     batch = batch_with_unequal_answers()
     more = 5
     pad = torch.zeros(ROWS, more, dtype=torch.int64)
@@ -100,10 +110,8 @@ def test_padding_length_changes_neither_loss_nor_gradient():
         torch.cat([batch.loss_mask, pad.float()], 1), torch.cat([batch.segment_ids, pad], 1),
         torch.cat([batch.positions, pad], 1),
     )  # fmt: skip
-    loss, grads = gradients(ROWS, batch)
-    padded_loss, padded_grads = gradients(ROWS, padded)
-    assert abs(loss - padded_loss) < 1e-10
-    assert max(float((a - b).abs().max()) for a, b in zip(grads, padded_grads, strict=True)) < 1e-10
+    whole = gradients(ROWS, batch, exact=config)
+    assert agree(gradients(ROWS, padded, exact=config), whole)
 
 
 @pytest.mark.parametrize("optimizer", [AdamWConfig(), MuonConfig()])

@@ -26,11 +26,20 @@ def timings(ours: float) -> train_cpu.Times:
 
 
 def test_a_claim_is_met_at_its_target_and_missed_below():
-    fast = train_cpu.conclude(timings(0.8), 1.0, TINY, HERE)
-    slow = train_cpu.conclude(timings(0.95), 2.1, TINY, HERE)
+    fast = train_cpu.conclude(timings(0.8), [1.0], TINY, HERE)
+    slow = train_cpu.conclude(timings(0.95), [2.1], TINY, HERE)
     assert [claim.met for claim in fast.claims] == [True] * 4
     assert [claim.met for claim in slow.claims] == [False] * 4
     assert fast.claims[2].value == pytest.approx(3.75)
+
+
+def test_a_claim_compares_within_rounds():
+    times = timings(1.0)
+    times[train_cpu.OURS, "bfloat16"] = [1.0, 3.0, 1.0]  # the machine was busy in the second
+    times["nanogpt", "bfloat16"] = [1.3, 3.9, 1.3]
+    times["litgpt", "bfloat16"] = times["huggingface", "bfloat16"] = [9.0] * 3
+    claims = train_cpu.conclude(times, [1.0], TINY, HERE).claims
+    assert claims[0].value == pytest.approx(1.3)
 
 
 def test_gpu_rates_become_shares_of_the_peak():

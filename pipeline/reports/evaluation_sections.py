@@ -59,8 +59,7 @@ def _headline(reports: Reports, comparison: Report | None) -> Section:
         figures.append(Figure("bits per byte", number(row["bits_per_byte"]), detail))
     if comparison is not None:
         delta = comparison["bits_per_byte"]
-        better, worse = delta["high"] < 0, delta["low"] > 0
-        tone: Tone = "good" if better else "bad" if worse else "plain"
+        tone = _tone(comparison)
         detail = f"{signed(delta['low'])} to {signed(delta['high'])}"
         figures.append(Figure("difference", signed(delta["delta"]), detail, tone))
         figures.append(Figure("documents won", percent(delta["win_rate"])))
@@ -208,7 +207,8 @@ def _compared(comparison: Report | None) -> Section | None:
         tuple(
             (
                 label, count(row["documents"]), signed(row["delta"], 4),
-                f"{signed(row['low'], 4)} to {signed(row['high'], 4)}", percent(row["win_rate"]),
+                f"{signed(row['low'], 4)} to {signed(row['high'], 4)}"
+                if row["documents"] > 1 else "", percent(row["win_rate"]),
             )
             for label, row in rows
             if row["documents"]
@@ -223,6 +223,8 @@ def _compared(comparison: Report | None) -> Section | None:
 
 def _verdict(comparison: Report) -> str:
     delta = comparison["bits_per_byte"]
+    if delta["documents"] == 1:
+        return "one document, which says nothing of others."
     if delta["high"] < 0:
         return "better, beyond what other documents could change."
     if delta["low"] > 0:
@@ -232,6 +234,8 @@ def _verdict(comparison: Report) -> str:
 
 def _tone(comparison: Report) -> Tone:
     delta = comparison["bits_per_byte"]
+    if delta["documents"] == 1:
+        return "plain"
     return "good" if delta["high"] < 0 else "bad" if delta["low"] > 0 else "plain"
 
 
@@ -363,7 +367,9 @@ def _signed(value: float | None) -> str:
 
 def _interval(row: Report) -> str:
     low, high = row.get("bits_per_byte_low"), row.get("bits_per_byte_high")
-    return "" if low is None else f"{number(low)} to {number(high)}"
+    if low is None or row.get("documents") == 1:
+        return ""  # of one document nothing can be resampled
+    return f"{number(low)} to {number(high)}"
 
 
 def _perplexity(value: float | None) -> str:

@@ -41,6 +41,12 @@ PACKAGES: Mapping[str, Sequence[str]] = {
         "litgpt==0.5.13", "lightning==2.6.6", "pytorch-lightning==2.6.6",
         "lightning-utilities==0.15.3", "torchmetrics==1.9.0", "jsonargparse==4.53.0",
     ),
+    # What somebody has who uses a registered model: nothing of this project.
+    "consumer": (
+        *(f"{name}=={metadata.version(name).partition('+')[0]}"
+          for name in ("mlflow", "torch", "transformers", "safetensors")),
+        "openai==3.52.0",
+    ),
     # Beside our torch and transformers: both sides multiply with the same library.
     "lm-eval": ("lm-eval==0.4.13", f"numpy=={metadata.version('numpy')}"),
     # The parity mode: our own code with spaCy, whose numpy must be ours.

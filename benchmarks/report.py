@@ -83,7 +83,12 @@ def _claim(claim: Claim) -> str:
 
 
 def _number(value: float, unit: str = "") -> str:
-    """Three decimals below ten, one below a thousand and in percentages, else none."""
+    """Three decimals below ten, one below a thousand and in percentages, else none.
+
+    What would be 0.000 and is not gets two significant digits.
+    """
+    if 0 < abs(value) < 0.0005:
+        return f"{value:.2g}"
     digits = 3 if abs(value) < 10 and unit != "%" else 1 if abs(value) < 1000 else 0
     return f"{value:,.{digits}f}"
 

@@ -26,6 +26,7 @@ from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.tokens.tokenizer import Tokenizer
 
 NO_LIMIT = 1 << 30
+BAD_SHOWN = 5  # unusable rows that are named one by one
 SAVED_DATASET = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
 
 
@@ -71,15 +72,24 @@ def preview_examples(
     coloured = console.is_terminal and not console.no_color
     for example in islice(rows, count):
         found = preview(example, vocabulary, train_on=train_on)
-        console.print(preview_text(found, brackets=not coloured))
+        console.print(preview_text(found, brackets=not coloured), soft_wrap=True)
         console.print()
         shown += 1
     for name, found_shape in report.shapes.items():
         console.print(Text(f"{name}: rows of the form {found_shape!r}", style="dim"))
-    for bad in report.quarantined:
-        console.print(Text(f"line {bad['position']} cannot be used: {bad['reason']}", style="red"))
+    _show_quarantined(report, console)
     if not shown:
         raise ArtifactError(f"{thing} holds no example to show")
+
+
+def _show_quarantined(report: ReadReport, console: Console) -> None:
+    """The first bad rows one by one, the others by reason: a wrong file is bad in every line."""
+    for bad in report.quarantined[:BAD_SHOWN]:
+        where = f"{bad['file']}:{bad['position']}"
+        console.print(Text(f"{where} cannot be used: {bad['reason']}", style="red"), soft_wrap=True)
+    more = ReadReport(quarantined=report.quarantined[BAD_SHOWN:])
+    for reason, number in more.reasons().items():
+        console.print(Text(f"and {number} more: {reason}", style="red"), soft_wrap=True)
 
 
 def _data_files(thing: str, split: str, root: Path) -> list[Path]:

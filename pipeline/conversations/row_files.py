@@ -18,6 +18,14 @@ from pipeline.store.errors import DataError
 MAX_LINE_BYTES = 8 << 20  # guess; the longest conversation in public SFT sets is below 1 MB
 TABLE_ROWS = 1_000  # read at once
 TABLES = (".parquet", ".arrow")
+REMEDIES = {
+    **dict.fromkeys((".csv", ".tsv"), "read it as {kind: huggingface, dataset: csv, data_files: "
+                    "[...]}, or write an object per line"),
+    **dict.fromkeys((".zst", ".xz", ".bz2", ".zip", ".tar", ".7z"), "unpack it, or pack it as .gz"),
+    **dict.fromkeys((".yaml", ".yml", ".xlsx", ".xls", ".pkl", ".feather", ".db", ".sqlite"),
+                    "write an object per line, or a Parquet file"),
+}  # fmt: skip
+"""What to do with a file that, by its ending, holds no JSON lines."""
 
 
 class BadRow(Exception):
@@ -32,17 +40,30 @@ def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
     if path.suffix.lower() in TABLES:
         yield from _table_rows(path)
         return
+    if (remedy := REMEDIES.get(path.suffix.lower())) is not None:
+        raise DataError(f"{path} is no file of JSON lines; {remedy}")
     first = True
     for number, line in _lines(path):
-        if first and line.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-            raise DataError(
-                f"{path} is one JSON array; write an object per line, as `jq -c '.[]'` does"
-            )
+        if first:
+            _refuse_one_value(path, line)
         first = False
         try:
             yield number, _parse(line)
         except BadRow as bad:
             yield number, bad
+
+
+def _refuse_one_value(path: Path, first_line: bytes) -> None:
+    """DataError where the first line opens an array, or an object that goes on in other lines."""
+    text = first_line.removeprefix(b"\xef\xbb\xbf").strip()
+    if text[:1] == b"[":
+        raise DataError(
+            f"{path} is one JSON array; write an object per line, as `jq -c '.[]'` does"
+        )
+    if text == b"{":
+        raise DataError(
+            f"{path} is JSON over several lines; write an object per line, as `jq -c .` does"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

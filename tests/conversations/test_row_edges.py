@@ -133,6 +133,20 @@ def test_a_json_array_is_told_apart_from_a_damaged_file(tmp_path, text):
         read(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize(("name", "text", "told"), [
+    ("x.json", '{\n  "prompt": "p",\n  "answer": "a"\n}', "JSON over several lines"),
+    ("x.CSV", "prompt,answer\np,a\n", r"dataset: csv, data_files"),
+    ("x.jsonl.zst", "?", "unpack it"),
+    ("x.yaml", "- prompt: p", "write an object per line"),
+])  # fmt: skip
+def test_a_file_that_is_no_json_lines_is_told_what_to_become(
+    tmp_path: Path, name: str, text: str, told: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=told):
+        read(tmp_path / name)
+
+
 def test_the_ending_of_a_name_may_be_in_capitals(tmp_path):
     assert read(table(tmp_path / "X.PARQUET", {"prompt": ["a"], "answer": ["b"]}))[0]
 

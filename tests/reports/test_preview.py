@@ -1,12 +1,15 @@
 """What a person sees before and after tuning: the turns that were trained, and nothing hidden."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from pipeline.artifacts import Checkpoint, ExampleSet
 from pipeline.conversations.example import Example, Message
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.preview import preview, preview_text, trained_turns
@@ -77,3 +80,24 @@ def test_a_saved_dataset_is_shown_and_what_is_nothing_is_said_to_be(tuned, tmp_p
         result = CliRunner().invoke(app, ["sft", "preview", nothing, "--root", str(world.root)])
         assert result.exit_code != 0
         assert "is no data file, no saved dataset and no artifact" in str(result.exception)
+
+
+def test_a_file_bad_in_every_line_does_not_fill_the_screen(
+    tuned: tuple[World, ExampleSet, Checkpoint], tmp_path: Path
+) -> None:
+    world = tuned[0]
+    (tmp_path / "x.jsonl").write_text("what is this\n" * 500)
+    command = ["sft", "preview", str(tmp_path / "x.jsonl"), "--root", str(world.root)]
+    result = CliRunner().invoke(app, command)
+    assert "x.jsonl:5 cannot be used: not JSON" in result.output
+    assert "and 495 more: not JSON" in result.output and len(result.output.splitlines()) == 6
+    assert "holds no example to show" in str(result.exception)
+
+
+def test_a_long_line_is_not_broken_where_the_data_has_no_break(
+    tuned: tuple[World, ExampleSet, Checkpoint], tmp_path: Path
+) -> None:
+    world, prompt = tuned[0], "word " * 40
+    (tmp_path / "x.jsonl").write_text(json.dumps({"prompt": prompt, "answer": "a"}) + "\n")
+    command = ["sft", "preview", str(tmp_path / "x.jsonl"), "--root", str(world.root)]
+    assert f"{prompt}<|bos|>⟦a<|eos|>⟧" in CliRunner().invoke(app, command).output

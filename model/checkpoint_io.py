@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from model.architectures import model_config_from_dict, model_config_to_dict
 from model.errors import WeightsError
-from model.language_model import ComputeDtype, LanguageModel
+from model.language_model import ArchitectureConfig, ComputeDtype, LanguageModel
 from model.placement import spread_like
 
 WEIGHTS = "model.safetensors"
 CONFIG = "model.json"
+MOST_POSITIONS = 1 << 21  # tables of angles are computed for all of them: 2 GB at a head of 128
+MOST_MISSING = 2  # what is drawn anew where files lack it (a head) is never more than what is there
 
 
 def save_tensors(
@@ -75,9 +77,34 @@ def load_model(
         raise WeightsError(f"{path} is missing; expected the architecture as JSON") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} does not describe an architecture: {error}") from error
+    tensors = load_tensors(directory / WEIGHTS)
+    refuse_larger(config, tensors, where=str(directory))
     model = config.build_empty(device=device, compute_dtype=compute_dtype)
-    load_weights(model, load_tensors(directory / WEIGHTS), where=str(directory / WEIGHTS))
+    load_weights(model, tensors, where=str(directory / WEIGHTS))
     return model
+
+
+def refuse_larger(config: ArchitectureConfig, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """WeightsError for an architecture that `tensors` cannot fill, before memory is taken for it.
+
+    A few bytes of JSON can describe a model larger than any machine.
+    """
+    held = sum(tensor.numel() for tensor in tensors.values())
+    try:
+        fits = (
+            config.layers <= len(tensors)
+            and config.context_length <= MOST_POSITIONS
+            and config.num_parameters() <= MOST_MISSING * held
+        )
+    except (RuntimeError, OverflowError, ValueError):  # shapes beyond what torch can count
+        fits = False
+    if not fits:
+        raise WeightsError(
+            f"{where} describes {config.layers} layers of width {config.width} for "
+            f"{config.context_length} positions, its files hold {held} numbers in {len(tensors)} "
+            f"tensors (and positions end at {MOST_POSITIONS}); description and weights are not "
+            "of one model"
+        )
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.architectures import BertConfig, GPT2Config, LlamaConfig, Qwen3Config
-from model.checkpoint_io import load_tensors, load_weights
+from model.checkpoint_io import load_tensors, load_weights, refuse_larger
 from model.errors import WeightsError
 from model.huggingface_bert import bert_names, from_bert
 from model.huggingface_config import config_from_huggingface, config_to_huggingface
@@ -90,6 +90,7 @@ def import_weights(
     directory = Path(directory)
     config = config_from_huggingface(_read_json(directory / "config.json"))
     tensors = _read_weights(directory)
+    refuse_larger(config, tensors, where=str(directory))
     model = config.build_empty(device=device, compute_dtype=compute_dtype)
     where = str(directory)
     if isinstance(config, GPT2Config):

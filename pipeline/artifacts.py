@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pipeline.store.errors import ArtifactError
+from pipeline.store.files import NAME_PATTERN
 from pipeline.store.fingerprint import MLFLOW_DIGITS, short
 from pipeline.store.manifest import Manifest, is_finished, read_manifest
 
@@ -203,6 +204,8 @@ DIRECTORIES = {
 def seek_artifact(root: Path, reference: str) -> Artifact | None:
     """The finished artifact of `stage@fingerprint` (12 digits or more), None if it is not there."""
     stage, _, fingerprint = reference.rpartition("@")
+    if not NAME_PATTERN.fullmatch(stage) or not NAME_PATTERN.fullmatch(fingerprint):
+        return None  # a name from outside leads nowhere else
     home = root / DIRECTORIES.get(stage, stage)
     candidates = home.glob("*") if stage == "eval_set" else [home / short(fingerprint)]
     for path in candidates:

@@ -38,6 +38,14 @@ def inside(root: Path, path: Path) -> Path:
     return resolved
 
 
+def stays_below(name: str) -> bool:
+    """Whether `name`, read from a file, is a plain relative path that leads nowhere else."""
+    steps = name.split("/")
+    return bool(name) and not any(
+        step in ("", ".", "..") or "\\" in step or "\0" in step for step in steps
+    )
+
+
 def fsync_directory(directory: Path) -> None:
     """Make renames inside `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -89,7 +97,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, too long a number, too deep
         raise ArtifactError(f"{path} is not valid JSON ({error}); delete it and rerun") from error
 
 

@@ -13,13 +13,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.store.errors import ArtifactError
-from pipeline.store.files import read_json, sha256_block, sha256_file, write_json
+from pipeline.store.files import (
+    read_json,
+    sha256_block,
+    sha256_file,
+    stays_below,
+    write_json,
+)
 from pipeline.store.fingerprint import short
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 16 << 20
 FULL_VERIFY_BYTES = 2 << 30  # above this, `auto` verifies sizes and random blocks only
 SAMPLED_BLOCKS = 8
+DEEPEST_PARTS = 4  # artifacts have parts, parts have none
 VerifyMode = Literal["auto", "full", "sampled", "sizes"]
 
 
@@ -99,7 +106,7 @@ def read_manifest(directory: Path) -> Manifest:
     """Read a finished artifact's manifest; ArtifactError if it is missing or malformed."""
     document = read_json(directory / MANIFEST)
     try:
-        return Manifest(
+        manifest = Manifest(
             stage=document["stage"],
             stage_version=document["stage_version"],
             fingerprint=document["fingerprint"],
@@ -113,10 +120,25 @@ def read_manifest(directory: Path) -> Manifest:
             parts=tuple(document["parts"]),
             provenance=document["provenance"],
         )
+        _refuse_ways_out(directory, manifest)
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"{directory / MANIFEST} lacks {error}; delete {directory} and rerun to rebuild it"
         ) from error
+    return manifest
+
+
+def _refuse_ways_out(directory: Path, manifest: Manifest) -> None:
+    """Whoever wrote the manifest may not lead us to files elsewhere by `../x` or `/etc/x`."""
+    names = [*manifest.files, *manifest.parts]
+    words = [manifest.stage, manifest.fingerprint, *manifest.inputs]
+    bad = [name for name in names if not stays_below(name)]
+    bad += [word for word in words if "/" in word or not stays_below(word)]
+    if bad:
+        raise ArtifactError(
+            f"{directory / MANIFEST} names {bad[0]!r}, which is no name below it; somebody else "
+            f"wrote it: delete {directory}"
+        )
 
 
 def is_finished(directory: Path) -> bool:
@@ -125,7 +147,7 @@ def is_finished(directory: Path) -> bool:
 
 
 def verify(
-    directory: Path, *, mode: VerifyMode = "full", parts_root: Path | None = None
+    directory: Path, *, mode: VerifyMode = "full", parts_root: Path | None = None, depth: int = 0
 ) -> Manifest:
     """Check every file, and with `parts_root` every part, against the stored hashes.
 
@@ -151,13 +173,19 @@ def verify(
                     f"{directory} lacks its part {parts_root / part}; delete {directory} and run "
                     "again to rebuild both"
                 )
-            verify(parts_root / part, mode=mode, parts_root=parts_root)
+            if depth > DEEPEST_PARTS:
+                raise ArtifactError(f"{directory} is a part of itself; delete it and run again")
+            verify(parts_root / part, mode=mode, parts_root=parts_root, depth=depth + 1)
     return manifest
 
 
 def _check_size(directory: Path, name: str, facts: FileFacts) -> None:
     path = directory / name
     found = path.stat().st_size if path.is_file() else None
+    if found is not None and not path.resolve().is_relative_to(directory.resolve()):
+        raise ArtifactError(
+            f"{path} is a link to {path.resolve()}, outside the artifact; put the file itself there"
+        )
     if found != facts.bytes:
         state = "is missing" if found is None else f"has {found} bytes"
         raise ArtifactError(

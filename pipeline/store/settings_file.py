@@ -43,14 +43,33 @@ _Loader.add_implicit_resolver(
 )
 
 
+MOST_VALUES = 100_000  # settings hold some hundred
+
+
 def parse_yaml(text: str, *, where: str) -> Any:
     """Parse one YAML document; ConfigError names `where` and the line."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with two rules more
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with two rules more
+        _refuse_bomb(value)
+        return value
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply, or holds itself") from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _refuse_bomb(value: Any) -> None:
+    """ConfigError where aliases of aliases make a few lines more than anybody could write."""
+    waiting, left = [value], MOST_VALUES
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, dict | list):
+            left -= len(here)
+            if left < 0:
+                raise ConfigError(f"more than {MOST_VALUES} values; aliases are multiplying them")
+            waiting += here.values() if isinstance(here, dict) else here
 
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Learning per second on the CPU: time to a loss on Shakespeare, losses on documentation.
+"""Learning per second on the CPU: time to a loss on Shakespeare.
 
     python -m benchmarks.train_loss                     write results/train_loss.json
     python -m benchmarks.train_loss --quick             few steps, printed only
@@ -6,9 +6,7 @@
 Shakespeare at character level, split as nanoGPT does (the last tenth is validation): nanoGPT in the
 CPU setting of its README (4 layers, width 128, 64 positions, 12 rows, 2,000 steps), then our best
 configuration until it is as low. Losses are over the whole validation text, in rows of each one's
-own context, with the clock stopped. With `--tokens SHARDS` (a tokens artifact) also the losses of
-ours, nanoGPT and Hugging Face on the same ids after `--seconds`, each schedule ending there, and
-with `--epochs` the best loss from the same few unique ids at so many passes.
+own context, with the clock stopped. `benchmarks.train_documentation` measures on longer text.
 """
 
 import argparse
@@ -17,13 +15,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from benchmarks.peer_environment import DEFAULT_FOLDER, environment
 from benchmarks.peer_sources import NANOGPT, SHAKESPEARE, checked, source_folder
@@ -42,9 +39,7 @@ from benchmarks.results_file import (
 )
 from benchmarks.train_arms import Shape
 from benchmarks.train_cpu import OUR_ENVIRONMENT
-from pipeline.artifacts import TokenShards
 from pipeline.store.errors import DataError, MillError
-from pipeline.tokens.shards import shard_paths
 
 TARGET_SPEEDUP = 10.0
 CURVE_COLUMNS = "text,who,round,seconds,validation_loss"
@@ -60,8 +55,6 @@ OUR_SETTINGS: dict[str, Any] = {
     "schedule": {"kind": "wsd", "warmup_fraction": 0.02, "decay_fraction": 0.5},
     "init": {"head_std": 0.001, "zero_outputs": True},
 }
-NAMES = {"ours": "ours", "nanogpt": "nanoGPT", "huggingface": "Hugging Face"}
-PYDOCS_OURS = Shape(layers=3, heads=3, width=192, context_length=256, rows=16, vocab_size=4096)
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,10 @@ class Bench:
     folder: Path
     threads: int
 
-    def run(self, data: Path, arm: str, shape: Shape, **job: Any) -> dict[str, Any]:
+    def run(
+        self, data: Path, arm: str, shape: Shape, *, variables: Mapping[str, str] | None = None,
+        **job: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """One training run in a process of its own; DataError if it fails."""
         file = self.folder / "job.json"
         given = {
@@ -84,7 +80,8 @@ class Bench:
         # nanoGPT and Hugging Face get our environment too: it only makes them faster.
         done = subprocess.run(
             [str(self.python), "-m", "benchmarks.train_curves", str(file)], cwd=CHECKOUT,
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **OUR_ENVIRONMENT},
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **OUR_ENVIRONMENT,
+                 **(variables or {})},
             stdout=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -102,10 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_loss", description=__doc__)
     parser.add_argument("--data", type=Path, help="tinyshakespeare's input.txt")
-    parser.add_argument("--tokens", type=Path, help="a tokens artifact of documentation")
-    parser.add_argument("--seconds", type=float, nargs="*", default=[60.0])
-    parser.add_argument("--epochs", type=int, nargs="*", default=[])
-    parser.add_argument("--unique", type=int, default=200_000, help="ids for --epochs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="few steps, not written")
@@ -126,12 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows, claims, curves = shakespeare(
                 bench, text, 1 if given.quick else given.rounds, quick=given.quick
             )
-            if given.tokens is not None:
-                data = ids_of(given.tokens, bench.folder)
-                timed, more = equal_seconds(bench, data, given.seconds)
-                rows += timed
-                curves += "".join(more)
-                rows += equal_data(bench, data, given.epochs, given.unique)
     except MillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -208,73 +195,6 @@ def character_ids(text: Path, folder: Path) -> Path:
     path = folder / "shakespeare.npz"
     np.savez(path, train=ids[:cut], validation=ids[cut:])
     return path
-
-
-def ids_of(artifact: Path, folder: Path, limit: int | None = None) -> Path:
-    """All ids of a tokens artifact, document after document."""
-    shards = TokenShards.open(artifact.absolute())
-    arrays = []
-    for split in ("train", "validation"):
-        pieces = []
-        for path in shard_paths(shards, split):  # type: ignore[arg-type]
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all()
-            pieces += [np.asarray(chunk.flatten()) for chunk in table["tokens"].chunks]
-        arrays.append(np.concatenate(pieces)[: limit if split == "train" else None])
-    path = folder / f"tokens-{limit or 'all'}.npz"
-    np.savez(path, train=arrays[0], validation=arrays[1], vocab=np.array([shards.vocab_size]))
-    return path
-
-
-def equal_seconds(
-    bench: Bench, data: Path, seconds: Sequence[float]
-) -> tuple[list[Row], list[str]]:
-    """Validation loss after the same training time on the same ids, schedules ending there."""
-    rows, curves = [], []
-    for limit in seconds:
-        end = {}
-        for arm in ("ours", "nanogpt", "huggingface"):
-            settings = OUR_SETTINGS if arm == "ours" else {**NANOGPT_SETTINGS, "warmup_steps": 500}
-            result = bench.run(
-                data, arm, PYDOCS_OURS, steps=10**6, seconds=limit, settings=settings,
-                dtype="bfloat16", ticks=10_000,
-                evaluate_after=[limit * part / 6 for part in range(1, 6)],
-            )  # fmt: skip
-            end[arm] = result["curve"][-1]["validation_loss"]
-            curves += lines(f"documentation {limit:.0f} s", NAMES[arm], 0, result)
-        for peer in ("nanogpt", "huggingface"):
-            rows.append(
-                Row(f"documentation, validation loss after {limit:.0f} s", "nats per token",
-                    (end["ours"],), "lower", f"{NAMES[peer]}, same shape, bfloat16", (end[peer],))
-            )  # fmt: skip
-    return rows, curves
-
-
-def equal_data(bench: Bench, data: Path, epochs: Sequence[int], unique: int) -> list[Row]:
-    """Lowest validation loss from the same unique ids after 1, 4, 16 passes."""
-    if not epochs:
-        return []
-    arrays = np.load(data)
-    few = bench.folder / "few.npz"
-    np.savez(few, train=arrays["train"][:unique], validation=arrays["validation"])
-    shape = replace(PYDOCS_OURS, rows=4)
-    rows = []
-    for passes in epochs:
-        steps = max(1, unique * passes // shape.tokens)
-        at = list(range(max(1, steps // 8), steps, max(1, steps // 8)))
-        best = {}
-        for arm in ("ours", "nanogpt"):
-            settings = OUR_SETTINGS if arm == "ours" else NANOGPT_SETTINGS
-            result = bench.run(
-                few, arm, shape, steps=steps, settings=settings, dtype="bfloat16", evaluate_at=at
-            )
-            best[arm] = min(c["validation_loss"] for c in result["curve"])
-        rows.append(
-            Row(f"documentation, {unique:,} unique ids, {passes} passes: lowest validation loss",
-                "nats per token", (best["ours"],), "lower", "nanoGPT, same shape",
-                (best["nanogpt"],))
-        )  # fmt: skip
-    return rows
 
 
 def conclude(rows: Sequence[Row], claims: Sequence[Claim], measured: Measured) -> Result:

@@ -1,7 +1,8 @@
 """The picture of the loss curves: `python -m benchmarks.train_plot`.
 
-Reads results/train_loss_curves.csv, which `benchmarks.train_loss` writes beside its result, and
-writes docs/pictures/training.png: seconds of training against validation loss, one panel per text.
+Reads the results/train_*_curves.csv that `benchmarks.train_loss` and `train_documentation` write
+beside their results, and writes docs/pictures/training.png: seconds of training against validation
+loss, one panel per text and budget.
 """
 
 import argparse
@@ -26,13 +27,21 @@ Curves = dict[str, dict[tuple[str, str], list[tuple[float, float]]]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the picture; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_plot", description=__doc__)
-    parser.add_argument("--curves", type=Path, default=RESULTS / "train_loss_curves.csv")
+    parser.add_argument(
+        "--curves", type=Path, nargs="+",
+        default=[RESULTS / "train_loss_curves.csv",
+                 *sorted(RESULTS.glob("train_documentation_*s_curves.csv"))],
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=CHECKOUT / "docs" / "pictures" / "training.png")
     given = parser.parse_args(arguments)
-    if not given.curves.is_file():
-        print(f"error: {given.curves} is missing; run benchmarks.train_loss", file=sys.stderr)
-        return 1
-    draw(read(given.curves), given.out)
+    for path in given.curves:
+        if not path.is_file():
+            print(f"error: {path} is missing; run benchmarks.train_loss", file=sys.stderr)
+            return 1
+    curves: Curves = {}
+    for path in given.curves:
+        curves |= read(path)
+    draw(curves, given.out)
     print(given.out)
     return 0
 

@@ -59,4 +59,8 @@ def execute(
             if prediction is not None:
                 prediction.record(run.records, root / "journal" / run.run_id / "plan.json")
         finish(run, made)
+    if config.tracking.enabled:
+        from pipeline.tracking.abandoned import close_dead_runs  # mlflow, loaded by now
+
+        close_dead_runs(root, config.tracking)
     return made

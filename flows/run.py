@@ -18,6 +18,7 @@ from typing import Any
 
 from flows.display import Display, StageDisplay, clock
 from flows.figures import figures_of
+from flows.starting import with_start
 from pipeline.artifacts import Artifact
 from pipeline.config import RunConfig
 from pipeline.store.errors import ConfigError
@@ -234,6 +235,7 @@ def open_run(
 ) -> Iterator[Run]:  # fmt: skip
     """Open the stores, give the run an id, and close everything on every way out."""
     device = "cpu" if planning else resolve_device(config.runtime.device)
+    config = with_start(config, root, remember=not planning)
     run_id = new_run_id()
     tracking = None
     if not planning:

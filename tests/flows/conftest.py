@@ -120,7 +120,11 @@ class Api:
         self.client = httpx.Client(trust_env=False, timeout=30)
 
     def post(self, path: str, body: dict) -> object:
-        answer = self.client.post(f"{self.url}{path}", json=body)
+        for _ in range(20):
+            answer = self.client.post(f"{self.url}{path}", json=body)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # its database is busy
+                break
+            time.sleep(0.5)
         assert answer.is_success, answer.text
         return answer.json()
 

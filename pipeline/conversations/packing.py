@@ -68,9 +68,10 @@ def write_rows(
         _fitted(examples, tokenizer, _Fitting(capacity, policy, train_on), counts, dropped)
     )
     if not fitted:
+        also = ", or set long_examples: truncate_prompt_left" if policy == "drop" else ""
         raise DataError(
             f"none of {counts['seen']} examples can be trained on with {context_length=} "
-            f"(dropped: {dict(dropped)}); raise it or choose policy=truncate_prompt_left"
+            f"(dropped: {dict(dropped)}); raise it{also}"
         )
     bins = best_fit([len(item.ids) for item in fitted], capacity) if pack else _alone(len(fitted))
     bins.sort(key=min)  # longest first is how they were made; the first rows must be like the rest
@@ -157,8 +158,8 @@ def _refuse(example: Example, tokenizer: TextEncoder, fitting: _Fitting) -> _Fit
     length = len(segments(example, tokenizer).ids)
     raise DataError(
         f"example {example.id or example.question[:60]!r} has {length} tokens, a row holds "
-        f"{fitting.capacity}; shorten it, raise context_length, or use "
-        "policy=drop or truncate_prompt_left"
+        f"{fitting.capacity}; shorten it, raise context_length, or set long_examples to drop or "
+        "truncate_prompt_left"
     )
 
 

@@ -36,8 +36,9 @@ def replay_rows(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(ids, trainable, segment) of context_length + 1 entries each, as packed rows have them.
 
-    As many as it takes to reach the share beside `target_tokens`. ConfigError when the text is too
-    short to give them without repeating itself.
+    As many as it takes to reach the share beside `target_tokens`; of the last row only the first
+    tokens are trained, so that the share is met exactly. ConfigError when the text is too short to
+    give them without repeating itself.
     """
     wanted = replay.num_tokens(target_tokens)
     source = WindowBatches(replay.paths, context_length=context_length, rows=1, seed=replay.seed)
@@ -48,6 +49,7 @@ def replay_rows(
         batch = source.batch(step)
         ids = np.append(batch["inputs"][0], batch["targets"][0, -1:])
         trainable = np.concatenate([[0], batch["loss_mask"][0] > 0])
+        trainable[np.flatnonzero(trainable)[wanted - given :]] = 0
         segment = np.append(batch["segment_ids"][0], batch["segment_ids"][0, -1:])
         given += int(trainable.sum())
         yield ids.astype(np.uint32), trainable.astype(np.uint8), segment.astype(np.uint32)

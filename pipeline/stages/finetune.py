@@ -34,7 +34,7 @@ from pipeline.training.job import TrainingJob
 from pipeline.training.sampling import prompt_room
 from pipeline.training.start import stored_architecture
 
-VERSION = 3
+VERSION = 4
 DEFAULT_PROMPTS = 4  # questions taken from the validation examples when the config names none
 LOOKED_AT = 100  # examples among which questions that fit are sought
 
@@ -94,12 +94,9 @@ def finetune(
         job = _job(config, base, model, tokenizer, directory, runtime, rows=rows, length=length)
         job = replace(job, digest=key.fingerprint, dtype=dtype)
         job = _with_questions(job, config, examples, tokenizer)
-        facts = {
-            "diversity": diversity,
-            "examples": rows,
-            "epochs": job.steps * job.batch_rows / rows["train"]["rows"],
-        }
-        return train_artifact(job, runtime, facts)
+        outcome = train_artifact(job, runtime, {"diversity": diversity, "examples": rows})
+        seen = outcome.facts["steps"] * job.batch_rows  # patience may have ended the run early
+        return replace(outcome, facts={**outcome.facts, "epochs": seen / rows["train"]["rows"]})
 
     build(key, directory, work, root=root, runtime=runtime, resume=True)
     return Checkpoint(directory, key.fingerprint)

@@ -89,6 +89,8 @@ def test_best_validation_step_is_kept_and_patience_ends_the_run(world):
     facts = world.tune(config).facts
     assert facts["stopped_early"]
     assert facts["steps"] == facts["best_step"] + 15
+    rows = facts["examples"]["train"]["rows"]
+    assert facts["epochs"] == facts["steps"] * config.batch_rows / rows  # not those of the horizon
     assert facts["kept_step"] == facts["best_step"] == facts["turning_point"]
 
 

@@ -81,12 +81,29 @@ def show(
             help="stage@fingerprint, a directory, a run id, models:/NAME@alias, a document id"
         ),
     ],
+    html: Annotated[
+        Path | None, typer.Option(help="Where to write the page of a model's birth certificate.")
+    ] = None,
+    eu_summary: Annotated[
+        Path | None,
+        typer.Option(help="Write a model's training content along the EU's template (Markdown)."),
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Leave the document out of every later run.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why it is left out; stands in the list.")] = "",
+    exclusions: Annotated[
+        Path | None,
+        typer.Option(help="The list it is written to; default: exclusions.jsonl in the root."),
+    ] = None,
     root: RootOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Show what is known about an artifact, a run, a model or a document."""
-    from flows.commands.show_thing import show_thing
+    from flows.commands.show_thing import Wanted, show_thing
 
-    show_thing(thing, root=root)
+    wanted = Wanted(html, uri, remove, reason, exclusions, eu_summary)
+    show_thing(thing, root=root, wanted=wanted)
 
 
 @app.command()

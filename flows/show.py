@@ -145,6 +145,7 @@ def registration(run: Run, version: Registration) -> None:
     text = (
         f"### {version.name}, {number}\n\n**{verdict}** ({standing}): {version.reason}\n\n"
         f"```python\n{version.one_liner}\n```\n\n"
+        + _judged_on(version)
         + _markdown_table(run.evaluated.get("base" if version.name.endswith("-base") else "tuned"))
     )
     key = artifact_key_of("registry", version.name)
@@ -153,6 +154,15 @@ def registration(run: Run, version: Registration) -> None:
     )
     guarded(run, lambda: emit_registered(version))
     guarded(run, lambda: signals.gate(run, version))
+
+
+def _judged_on(version: Registration) -> str:
+    """The figures of the gate, and how worn the eval set is."""
+    if not version.eval_set:
+        return ""
+    rows = [{"gate": name, "": f"{value:+.4f}"} for name, value in version.figures.items()]
+    uses = f"{version.eval_set_uses} candidates were judged on the eval set {version.eval_set}.\n\n"
+    return f"{_markdown_table(rows)}\n\n{uses}" if rows else uses
 
 
 def warn(run: Run, message: str | None) -> None:

@@ -1,6 +1,7 @@
 """Every stage of the project as the flows use it: retries, tags and what Prefect shows of it."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.artifacts import (
     TrainedTokenizer,
     parents_of,
 )
+from pipeline.reports.certificate import write_certificate
 from pipeline.stages import blend_shards as _blend
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
@@ -33,7 +35,9 @@ from pipeline.store.runtime import Silent
 
 
 def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
-    """The run's own MLflow store, its run id, and how to score an old champion again."""
+    """The run's own MLflow store, its run id, and how to score an old champion again and
+    write a version's birth certificate.
+    """
     _exported, report, eval_set = inputs
     parent = run.tracking.mlflow_run_id() if run.tracking is not None else None
 
@@ -64,6 +68,7 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
         "tracking": run.config.tracking,
         "parent_run_id": parent,
         "evaluate_champion": evaluate_champion,
+        "certify": partial(write_certificate, root=run.root),
     }
 
 

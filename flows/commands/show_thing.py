@@ -1,37 +1,82 @@
 """`mill show`: what is known about an artifact, a run, a registered model or a document."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
+from flows.commands.show_document import Removal, show_document
 from flows.commands.store import existing_root, stages_table
 from pipeline.artifacts import (
     DIRECTORIES,
     Artifact,
-    CleanedCorpus,
     find_artifact,
-    finished_artifacts,
-    parents_of,
     seek_artifact,
 )
-from pipeline.store.errors import ConfigError, DataError
-from pipeline.store.files import NAME_PATTERN, read_json
+from pipeline.store.errors import ArtifactError, ConfigError
+from pipeline.store.files import NAME_PATTERN, read_json, write_text
+from pipeline.store.fingerprint import short
+from pipeline.tracking.config import default_uri, tracking_at
+from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.versions import Version
+
+MODEL_STAGES = ("pretrain", "finetune", "export")
 
 
-def show_thing(thing: str, *, root: Path) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """What else is asked for."""
+
+    html: Path | None = None
+    """Where a model's page goes; None: below the root."""
+    uri: str | None = None
+    """The registry; None: where this root registered the name."""
+    remove: bool = False
+    """Exclude the document from the next runs."""
+    reason: str = ""
+    """Why it is excluded."""
+    exclusions: Path | None = None
+    """The list it is written into; None: the one in the root."""
+    eu_summary: Path | None = None
+    """Where the summary of a model's training content goes."""
+
+
+def show_thing(thing: str, *, root: Path, wanted: Wanted | None = None) -> None:
     """Find out what `thing` names and print it; ArtifactError or DataError if it names nothing."""
     console = Console(highlight=False)
+    wanted = wanted or Wanted()
+    is_model = thing.startswith("models:/") or _names_artifact(thing)
+    if wanted.remove and is_model:
+        raise ConfigError(f"--remove excludes a document; {thing} is none")
+    if wanted.eu_summary is not None and not is_model:
+        raise ConfigError(f"--eu-summary is about a model; {thing} is none")
     if thing.startswith("models:/"):
-        _show_model(console, thing, existing_root(root))
-    elif "@" in thing or (Path(thing) / "manifest.json").is_file():
+        _show_model(console, thing, existing_root(root), wanted)
+    elif _names_artifact(thing):
         artifact = find_artifact(existing_root(root) if "@" in thing else root, thing)
         _show_artifact(console, artifact)
+        if artifact.stage in MODEL_STAGES:
+            _show_certificate(console, artifact, None, wanted)
+        elif wanted.eu_summary is not None:
+            raise ConfigError(f"--eu-summary is about a model; {artifact.ref} is none")
     elif NAME_PATTERN.fullmatch(thing) and (existing_root(root) / "journal" / thing).is_dir():
         _show_run(console, thing, existing_root(root))
     else:
-        _show_document(console, thing, existing_root(root))
+        show_document(
+            console, thing, existing_root(root),
+            Removal(wanted.reason, wanted.exclusions) if wanted.remove else None,
+        )  # fmt: skip
+
+
+def _names_artifact(thing: str) -> bool:
+    """`stage@digits` or a finished directory; a document's id may hold an @ too."""
+    stage, at, digits = thing.partition("@")
+    if at and stage in DIRECTORIES and digits and set(digits) <= set("0123456789abcdef"):
+        return True
+    return (Path(thing) / "manifest.json").is_file()
 
 
 def _show_artifact(console: Console, artifact: Artifact) -> None:
@@ -92,59 +137,39 @@ def _show_run(console: Console, run_id: str, root: Path) -> None:
         console.print(f"report {report}")
 
 
-def _show_model(console: Console, uri: str, root: Path) -> None:
-    from pipeline.tracking.referring import MODEL_REFERENCE  # heavy: mlflow
-    from pipeline.tracking.registry import opened
+def _show_model(console: Console, uri: str, root: Path, wanted: Wanted) -> None:
+    from pipeline.tracking.referring import version_of  # heavy: mlflow
 
-    named = MODEL_REFERENCE.fullmatch(uri)
-    if named is None:
-        raise ConfigError(f"{uri!r} is not models:/NAME@ALIAS or models:/NAME/VERSION")
-    with opened(root) as registry:
-        if named["number"]:
-            version = registry.get(named["name"], int(named["number"]))
-        else:
-            found = registry.at(named["name"], named["alias"])
-            if found is None:
-                raise ConfigError(
-                    f"{named['name']} has no alias {named['alias']} at {registry.uri}"
-                )
-            version = found
-    console.print(f"[bold]{version}[/bold]")
+    version = version_of(uri, root=root, tracking=tracking_at(wanted.uri))
+    console.print(f"[bold]{escape(str(version))}[/bold]")
     console.print_json(json.dumps(dict(version.tags)))
-    for artifact in finished_artifacts(root):
-        if artifact.fingerprint == version.fingerprint:
-            console.print(_lineage(artifact, Tree(artifact.ref)))
-
-
-def _show_document(console: Console, doc_id: str, root: Path) -> None:
-    """Where a document went, in every cleaned corpus under the root."""
-    from pipeline.reports.journey import find_journey, render_journey  # pyarrow
-
-    corpora = [a for a in finished_artifacts(root) if isinstance(a, CleanedCorpus)]
-    found = False
-    for corpus in corpora:
-        journey = find_journey(corpus, doc_id)
-        if journey is None:
-            continue
-        found = True
-        console.print(render_journey(journey, _trained_on(root, corpus)))
-    if not found:
-        raise DataError(
-            f"{doc_id!r} is no artifact, run or model, and no document of the {len(corpora)} "
-            f"cleaned corpora under {root}"
+    exported = seek_artifact(root, f"export@{version.fingerprint or '-'}")
+    if exported is None:
+        raise ArtifactError(
+            f"{version} was made from export@{version.fingerprint[:12] or '?'}, which is not under "
+            f"{root}; its certificate is shown with the version in MLflow"
         )
+    _show_certificate(console, exported, version, wanted)
 
 
-def _trained_on(root: Path, corpus: CleanedCorpus) -> list[str]:
-    """Which models under the root descend from the corpus."""
-    lines = []
-    for artifact in finished_artifacts(root):
-        if artifact.stage in ("pretrain", "finetune") and _descends(artifact, corpus.ref):
-            lines.append(artifact.ref)
-    return lines
+def _show_certificate(
+    console: Console, model: Artifact, version: Version | None, wanted: Wanted
+) -> None:
+    """One page, here and as HTML."""
+    from pipeline.reports.certificate import certificate_of  # heavy: matplotlib
+    from pipeline.reports.terminal import print_sections
+    from pipeline.reports.training_content import training_content_summary
 
-
-def _descends(artifact: Artifact, reference: str) -> bool:
-    if reference in artifact.manifest.inputs:
-        return True
-    return any(_descends(parent, reference) for parent in parents_of(artifact))
+    root = model.root
+    judgements = Ledger(root, default_uri(root)).judgements()
+    certificate = certificate_of(model, version, judgements)
+    print_sections(certificate.sections, console)
+    name = f"{model.stage}-{short(model.fingerprint)}.html"
+    path = wanted.html or root / "certificates" / name
+    write_text(path, certificate.html)
+    console.print(f"\nwritten to {path.absolute()}", highlight=False, soft_wrap=True)
+    if wanted.eu_summary is not None:
+        write_text(wanted.eu_summary, training_content_summary(certificate.ancestry, version))
+        console.print(
+            f"training content summarised in {wanted.eu_summary.absolute()}", soft_wrap=True
+        )

@@ -1,5 +1,6 @@
 """`mill store` and `mill tokenizer`: look into the store, check it, send it to MLflow."""
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -78,6 +79,7 @@ def import_tokenizer(file: Path, into: Path) -> None:
 
 def sync_store(root: Path, *, uri: str | None) -> None:
     """Send to MLflow what it lacks: runs from the journals, versions from the ledger."""
+    from pipeline.reports.certificate import write_certificate
     from pipeline.stages.register import RegistryConfig, register_pending  # heavy: mlflow
     from pipeline.store.runtime import Runtime
     from pipeline.tracking.config import TrackingConfig
@@ -99,7 +101,11 @@ def sync_store(root: Path, *, uri: str | None) -> None:
         print(f"without files, and its export is gone: {version}")
     tracking = TrackingConfig(uri=uri) if uri else TrackingConfig()
     for registration in register_pending(
-        RegistryConfig(), root=root, runtime=Runtime(), tracking=tracking
+        RegistryConfig(),
+        root=root,
+        runtime=Runtime(),
+        tracking=tracking,
+        certify=partial(write_certificate, root=root),
     ):
         print(registration.summary)
 

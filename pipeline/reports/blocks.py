@@ -165,6 +165,21 @@ class Fold:
     is_open: bool = False
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the figures above come from: references, each a link to the manifest of that name."""
+
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A long source text that links lead to; `anchor` is its name in them."""
+
+    anchor: str
+    text: str
+
+
 Block = (
     Text
     | Figures
@@ -179,6 +194,8 @@ Block = (
     | Excerpt
     | Marked
     | Fold
+    | Origin
+    | Document
 )
 
 
@@ -189,6 +206,11 @@ class Section:
     anchor: str
     title: str
     blocks: tuple[Block, ...]
+
+
+def anchor_of(reference: str) -> str:
+    """The name in links of what `stage@digits` stands for."""
+    return "manifest-" + "".join(c if c.isalnum() else "-" for c in reference)
 
 
 def visible(text: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from pipeline.reports.blocks import Section, visible
+from pipeline.reports.blocks import Section, anchor_of, visible
 from pipeline.reports.html_template import MACROS, PAGE
 
 
@@ -26,6 +26,7 @@ def page_template() -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["visible"] = visible
+    environment.filters["anchor"] = anchor_of
     environment.filters["data_uri"] = data_uri
     environment.filters["kind"] = lambda block: type(block).__name__
     return environment.from_string(MACROS + PAGE)

@@ -110,6 +110,10 @@ details > .inside { padding: .1rem 1rem .6rem; }
 .excerpt pre { max-height: 15rem; overflow: auto; font: .86rem/1.5 inherit; font-family: inherit; }
 .marked mark { background: color-mix(in srgb, var(--good) 22%, transparent); color: inherit; }
 .marked .special { color: var(--quiet); font-size: .8em; }
+p.origin { color: var(--quiet); font-size: .82rem; }
+p.origin a { color: var(--accent); text-decoration: none; } p.origin a:hover {
+  text-decoration: underline; }
+pre:target { outline: 2px solid var(--accent); }
 @media (max-width: 34rem) { .row { grid-template-columns: 1fr; gap: .2rem; }
   main { padding: 2rem 1rem 3rem; } h1 { font-size: 1.6rem; } section { margin-top: 2.4rem; } }
 @media (max-width: 42rem) { .drawing.wide { display: none; } .drawing.narrow { display: block; } }
@@ -258,6 +262,12 @@ MACROS = """
 <span{% if piece.special %} class="special"{% endif %}>{{ piece.text|visible }}</span>
 {%- if piece.trained %}</mark>{% endif -%}
 {%- endfor %}</pre></div>
+{% elif kind == "Origin" %}
+<p class="origin">from {% for reference in block.references %}
+<a href="#{{ reference|anchor }}">{{ reference|visible }}</a>{{ ', ' if not loop.last }}
+{%- endfor %}</p>
+{% elif kind == "Document" %}
+<pre class="code" id="{{ block.anchor }}">{{ block.text|visible }}</pre>
 {% elif kind == "Fold" %}
 <details{% if block.is_open %} open{% endif %}><summary><span class="what">
 {{- block.summary|visible }}</span><span class="detail">{{ block.detail|visible }}</span></summary>

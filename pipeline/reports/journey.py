@@ -38,6 +38,7 @@ from pipeline.corpus.thresholds import (
 from pipeline.reports.blocks import visible
 from pipeline.reports.corpus_examples import place_of, removal_told
 from pipeline.reports.corpus_facts import raw_part_paths
+from pipeline.reports.learners import Learner
 from pipeline.reports.numbers import size
 from pipeline.store.errors import ArtifactError
 
@@ -250,8 +251,8 @@ def _of_raw(corpus: CleanedCorpus, row: Mapping[str, Any]) -> Journey:
     )  # fmt: skip
 
 
-def render_journey(journey: Journey, trained: Sequence[str] = ()) -> RenderableType:
-    """The journey for a terminal; `trained` are the models that learned from the corpus."""
+def render_journey(journey: Journey, learners: Sequence[Learner] = ()) -> RenderableType:
+    """The journey for a terminal; `learners` are the models that learned from the corpus."""
     colour = "green" if journey.is_kept else "red"
     head = Text.assemble(
         (visible(journey.doc_id), "bold"), " in ", journey.corpus.ref, ": ",
@@ -268,12 +269,16 @@ def render_journey(journey: Journey, trained: Sequence[str] = ()) -> RenderableT
     if journey.is_kept and journey.repeats != 1:
         times = f"used {journey.repeats} times" if journey.repeats else "not drawn"
         parts.append(_plain(f"  mixing: {times}"))
-    for line in trained if journey.is_kept and journey.repeats else ():
-        parts.append(_plain(f"  trained on by {line}"))
+    parts += [_plain(f"  learned from by {learner}") for learner in learned_from(journey, learners)]
     if journey.text:
         quoted = " ".join(journey.text.split())
         parts.append(Text(visible(f"  “{quoted[: _SHOWN_CHARS // 2]}…”"), style="italic dim"))
     return Group(*parts)
+
+
+def learned_from(journey: Journey, learners: Sequence[Learner]) -> list[Learner]:
+    """Those that saw the document: nobody, where it left the corpus or was not drawn."""
+    return list(learners) if journey.is_kept and journey.repeats else []
 
 
 def _passages_text(passages: Sequence[Passage], language: str | None) -> list[Text]:

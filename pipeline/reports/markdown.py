@@ -8,12 +8,14 @@ from pipeline.reports.blocks import (
     Block,
     Code,
     Continuations,
+    Document,
     Drawing,
     Excerpt,
     Figures,
     Fold,
     Grid,
     Marked,
+    Origin,
     Picture,
     Question,
     Section,
@@ -92,6 +94,10 @@ def _block(block: Block, embed: bool) -> str:  # noqa: C901 - one case per kind 
         case Marked():
             marked = "".join(f"⟦{p.text}⟧" if p.trained else p.text for p in block.pieces)
             return f"{escaped(block.title)} ({escaped(block.facts)})\n\n{fenced(marked)}"
+        case Origin():
+            return "from " + ", ".join(f"`{reference}`" for reference in block.references)
+        case Document():
+            return fenced(block.text, "json")
         case Fold():
             inner = "\n\n".join(_block(member, embed) for member in block.blocks)
             return f"**{escaped(block.summary)}** ({escaped(block.detail)})\n\n{inner}"

@@ -12,6 +12,7 @@ from pipeline.reports.blocks import (
     Code,
     Continuations,
     Figures,
+    Origin,
     Question,
     Section,
     Table,
@@ -84,6 +85,8 @@ def _block(block: Block) -> RenderableType | None:
             return _table(block)
         case Code():
             return RichText(visible(block.text), style="cyan")
+        case Origin():
+            return RichText(visible("from " + ", ".join(block.references)), style="dim")
         case Continuations():
             return _pairs(
                 [("prompt", block.prompt, "bold"), *((k, t, "") for k, t in block.entries)]

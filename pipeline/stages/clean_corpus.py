@@ -25,6 +25,7 @@ from pipeline.corpus.dedup.removal import (
     HELD_OUT_OVERLAP,
 )
 from pipeline.corpus.dedup.settings import DecontaminationConfig, DedupConfig
+from pipeline.corpus.exclusions import Exclusions, exclude, read_exclusions
 from pipeline.corpus.funnel import Funnel, tally_languages, tally_part
 from pipeline.corpus.kernels.peer_words import AnyWords, OwnWords
 from pipeline.corpus.languages.codes import UNDETERMINED
@@ -83,6 +84,11 @@ class CleanConfig(BaseModel):
         description="For each rule, how often it drops documents that mention a group is measured. "
         "A YAML file, or null to measure nothing.",
     )
+    exclusions: str | None = Field(
+        None, min_length=1, title="Excluded documents",
+        description="A file of document ids that must not be trained on, one per line or JSON; "
+        "null: exclusions.jsonl in the root, where there is one.",
+    )  # fmt: skip
     seed: int = Field(0, ge=0, lt=1 << 63, title="Seed", description="Of the MinHash functions.")
 
     @model_validator(mode="after")
@@ -104,7 +110,7 @@ class CleanConfig(BaseModel):
         return self
 
     def identity(self) -> dict[str, object]:
-        """What shapes the result beside the text: all but the sources, which enter by content."""
+        """What shapes the result beside text and lists, which enter by content."""
         settings: dict[str, object] = {"repair": self.repair, "seed": self.seed}
         settings |= {"dedup": self.dedup.identity()}
         settings |= {"decontamination": self.decontamination.identity()}
@@ -143,15 +149,19 @@ def clean_corpus(
     if config.dedup.known_parts == "skip":
         raw_parts = _unknown(raw_parts, earlier)
     held_out = held_out_sets(eval_set, config.decontamination)
+    exclusions = read_exclusions(root, config.exclusions)
     inputs = [f"read@{part.fingerprint}" for part in raw_parts]
     inputs += [held.key for held in held_out]
     inputs += [corpus.key for corpus in earlier]
+    inputs += [exclusions.key] if exclusions else []
     key = artifact_key(STAGE, STAGE_VERSION, config.identity(), inputs)
     jobs = [_job(config, part, held_out, root, runtime) for part in raw_parts]
     directory = build(
         key,
         root / STAGE / short(key.fingerprint),
-        lambda directory: _clean(_Work(config, raw_parts, jobs, earlier, root, runtime), directory),
+        lambda directory: _clean(
+            _Work(config, raw_parts, jobs, earlier, exclusions, root, runtime), directory
+        ),
         root=root,
         runtime=runtime,
     )
@@ -176,6 +186,7 @@ class _Work:
     raw_parts: Sequence[RawPart]
     jobs: Sequence[PartJob]
     earlier: Sequence[CleanedCorpus]
+    exclusions: Exclusions
     root: Path
     runtime: Runtime
 
@@ -210,6 +221,9 @@ def _clean(work: _Work, directory: Path) -> Outcome:
         parts, work.jobs[0].held_out, config.dedup, config.decontamination, directory,
         seed=config.seed, earlier=work.earlier,
     )  # fmt: skip
+    if work.exclusions:
+        places = [part.path for part in parts], [part.source for part in parts]
+        merged["exclusions"] = exclude(work.exclusions, *places, directory)
     funnel = Funnel()
     for i, part in enumerate(parts):
         removed = read_removed(directory, i)

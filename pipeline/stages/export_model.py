@@ -56,6 +56,11 @@ class ExportConfig(BaseModel):
     license: str = Field(
         "other", title="Licence", description="of the weights; check what the training text allows"
     )
+    source_licenses: dict[str, str] = Field(
+        {}, title="Licences of the sources",
+        description="source name -> licence (an SPDX identifier where there is one), for the model "
+        "card and the summary of the training content",
+    )  # fmt: skip
     language: tuple[str, ...] = Field(("en",), title="Languages", description="ISO 639 codes")
     limits: str = Field(
         "A small model trained on little text: it states false things fluently. Not for use where "

@@ -27,6 +27,7 @@ from pipeline.conversations.pydocs_pairs import DocObject, PydocsPairs, make_pai
 from pipeline.conversations.splits import SPLITS, Pairs, distinct
 from pipeline.conversations.text_pairs import TextPairs, pairs_from_text
 from pipeline.corpus.cleaned import iter_documents, kept_parts, read_kept
+from pipeline.corpus.exclusions import excluded_from
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ArtifactError, DataError
 from pipeline.store.files import replacing, sha256_file
@@ -134,8 +135,10 @@ def _pydocs(
     def lines_of_training_text(wanted: frozenset[str]) -> set[str]:
         return _lines_found(corpus, wanted)
 
+    excluded = excluded_from(corpus)
+    objects = (one for one in _objects(corpus, root) if one.doc_id not in excluded)
     return make_pairs(
-        _objects(corpus, root), held_out, lines_of_training_text,
+        objects, held_out, lines_of_training_text,
         config=source, limits=limits, seed=seed,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ Never cached, always safe to repeat: the version is found by the export's finger
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from pipeline.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
+
+
+Certify = Callable[[ExportedModel, Version, Sequence[Judgement]], list[Path]]
+"""Writes the birth certificate of a version, the page first; given by the flow."""
 
 
 class RegistryConfig(BaseModel):
@@ -114,11 +118,13 @@ def register(
     tracking: TrackingConfig | None = None,
     parent_run_id: str | None = None,
     evaluate_champion: EvaluateChampion | None = None,
+    certify: Certify | None = None,
 ) -> Registration:
     """Log the version if it is not there, call it challenger, and let the gate decide on champion.
 
     A champion without a report on this eval set, measured like `report`, is measured by
-    `evaluate_champion`; where that is impossible it stays. ArtifactError if `report` is not about
+    `evaluate_champion`; where that is impossible it stays. What `certify` writes is shown with the
+    version. ArtifactError if `report` is not about
     this export and this eval set. An unreachable server is a warning; the registration waits in the
     ledger.
     """
@@ -135,36 +141,29 @@ def register(
     try:
         with opened(root, tracking) as registry:
             version = registry.find(name, exported.fingerprint)
+            tags = _tags(exported, report, eval_set)
             if version is None:
                 version = registry.log(
-                    name, exported, tags=_tags(exported, report, eval_set),
-                    metrics=gate.measured(report), dataset=eval_set, parent_run_id=parent_run_id,
-                )  # fmt: skip
+                    name,
+                    exported,
+                    tags=tags,
+                    metrics=gate.measured(report),
+                    dataset=eval_set,
+                    parent_run_id=parent_run_id,
+                )
             else:
-                version = registry.tag(version, _tags(exported, report, eval_set))
+                version = registry.tag(version, tags)
             registry.point(CHALLENGER, version)
-            champion = registry.at(name, CHAMPION)
-            decision = decide(
-                Candidate(version, report, eval_set), champion, config.limits, root=root,
-                evaluate_champion=evaluate_champion,
-            )  # fmt: skip
-            verdict = decision.verdict
-            uses = _counted(Ledger(root, registry.uri), version, report, eval_set, decision)
-            if champion is not None and champion.number != version.number:
-                _rescored(registry, champion, decision, eval_set)
-            if verdict.promote:
-                registry.crown(version)
-            if version.tags.get(GATE_TAG) != ROLLED_BACK:
-                state = "promoted" if verdict.promote else "refused"
-                version = registry.tag(version, {GATE_TAG: state, REASON_TAG: verdict.reason})
-            version = registry.tag(version, {
-                **{f"gristmill.gate.{k}": f"{v:.6f}" for k, v in verdict.figures.items()},
-                EVAL_SET_USES_TAG: f"{uses} candidates were judged on {eval_set.name}",
-            })  # fmt: skip
-            if verdict.figures:
-                figures = {f"gate/{k}": v for k, v in verdict.figures.items()}
-                registry.measured(version, figures, eval_set)
-            Ledger(root, registry.uri).settled(exported.fingerprint)
+            candidate = Candidate(version, report, eval_set)
+            ledger = Ledger(root, registry.uri)
+            version, decision, uses = _judged(
+                config, registry, ledger, candidate, evaluate_champion, root
+            )
+            if certify is not None and version.tags != candidate.version.tags:
+                page, *manifests = certify(exported, version, ledger.judgements())
+                registry.attach(version, [page], "certificate")
+                registry.attach(version, manifests, "certificate/manifests")
+            ledger.settled(exported.fingerprint)
     except UNAVAILABLE as error:
         return _postponed(config, exported, report, eval_set, root, tracking, runtime, error)
     registration = Registration(
@@ -173,7 +172,7 @@ def register(
         aliases=version.aliases,
         uri=version.uri,
         promoted=CHAMPION in version.aliases,
-        reason=verdict.reason,
+        reason=decision.verdict.reason,
         one_liner=one_liner(
             name,
             CHAMPION if CHAMPION in version.aliases else CHALLENGER,
@@ -182,7 +181,7 @@ def register(
         ),
         eval_set=eval_set.name,
         eval_set_uses=uses,
-        figures=dict(verdict.figures),
+        figures=dict(decision.verdict.figures),
     )
     if uses > config.renew_eval_set_after:
         runtime.progress.event("warning", {"message": _worn(eval_set, uses)})
@@ -199,6 +198,7 @@ def register_pending(
     runtime: Runtime,
     tracking: TrackingConfig | None = None,
     evaluate_champion: EvaluateChampion | None = None,
+    certify: Certify | None = None,
 ) -> list[Registration]:
     """Register what found no server before; part of `mill store sync`."""
     root = root.resolve()
@@ -229,6 +229,7 @@ def register_pending(
                 runtime=runtime,
                 tracking=tracking,
                 evaluate_champion=evaluate_champion,
+                certify=certify,
             )  # fmt: skip
         )
     return done
@@ -274,6 +275,41 @@ def _tags(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> dic
         "gristmill.git_commit": str(made.get("git_commit")),
         **figures,
     }
+
+
+def _judged(
+    config: RegistryConfig,
+    registry: "Registry",
+    ledger: Ledger,
+    candidate: Candidate,
+    evaluate_champion: EvaluateChampion | None,
+    root: Path,
+) -> tuple[Version, Decision, int]:
+    """Ask the gate, move the alias, and write the verdict into tags, metrics and ledger.
+
+    The version as it stands then, the decision, and how often the eval set has judged.
+    """
+    version, report, eval_set = candidate.version, candidate.report, candidate.eval_set
+    champion = registry.at(version.name, CHAMPION)
+    decision = decide(
+        candidate, champion, config.limits, root=root, evaluate_champion=evaluate_champion
+    )
+    verdict = decision.verdict
+    uses = _counted(ledger, version, report, eval_set, decision)
+    if champion is not None and champion.number != version.number:
+        _rescored(registry, champion, decision, eval_set)
+    if verdict.promote:
+        registry.crown(version)
+    tags = {f"gristmill.gate.{name}": f"{value:.6f}" for name, value in verdict.figures.items()}
+    tags[EVAL_SET_USES_TAG] = f"{uses} candidates were judged on {eval_set.name}"
+    if version.tags.get(GATE_TAG) != ROLLED_BACK:
+        tags[GATE_TAG] = "promoted" if verdict.promote else "refused"
+        tags[REASON_TAG] = verdict.reason
+    version = registry.tag(version, tags)
+    if verdict.figures:
+        figures = {f"gate/{name}": value for name, value in verdict.figures.items()}
+        registry.measured(version, figures, eval_set)
+    return registry.get(version.name, version.number), decision, uses
 
 
 def _counted(

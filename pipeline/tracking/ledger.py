@@ -96,6 +96,15 @@ class Ledger:
         """How many different candidates were judged on the eval set with this fingerprint."""
         return len({(one.name, one.export) for one in self.judgements(eval_set)})
 
+    def stores(self) -> tuple[str, ...]:
+        """Every store with a registered version, by URI; the root's own is not among them."""
+        found = {
+            str(record.facts["store"])
+            for record in read_all(self.path).records
+            if record.event == "version" and record.facts is not None
+        }
+        return tuple(sorted(found - {DEFAULT_STORE}))
+
     def store_of(self, name: str) -> str | None:
         """Where `name` was changed last: a URI, or DEFAULT_STORE; None for a name nobody knows."""
         found = [

@@ -11,6 +11,7 @@ from pipeline.corpus.measured import KEPT
 from pipeline.reports.corpus_facts import CorpusFacts
 from pipeline.reports.corpus_report import corpus_sections, corpus_table
 from pipeline.reports.journey import find_journey, render_journey
+from pipeline.reports.learners import Learner
 from pipeline.stages.clean_corpus import CleanConfig, clean_corpus
 from pipeline.store.runtime import Runtime
 from tests.corpus.conftest import hold_out, made_up
@@ -28,9 +29,9 @@ def journey_of(corpus, name):
     return found
 
 
-def shown(journey, trained=(), *, width=160):
+def shown(journey, learners=(), *, width=160):
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(render_journey(journey, trained))
+    console.print(render_journey(journey, learners))
     return console.export_text()
 
 
@@ -39,7 +40,9 @@ def test_a_kept_document_names_its_steps_limits_and_learners(corpus):
     assert journey.is_kept and journey.verdict == "kept"
     words = next(m for p in journey.passages for m in p.measures if m.name == "words")
     assert words.bounds.startswith("≥ 30") and words.holds
-    assert "trained on by pretrain@0123" in shown(journey, ["pretrain@0123"])
+    learner = Learner("pretrain@0123", ("tokens",))
+    told = "learned from by pretrain@0123 (trained on its tokens)"
+    assert told in shown(journey, [learner])
 
 
 def test_a_dropped_document_shows_the_value_beyond_its_limit(corpus):
@@ -47,9 +50,9 @@ def test_a_dropped_document_shows_the_value_beyond_its_limit(corpus):
     assert journey.verdict == "rejected: length.too_few_words" and not journey.is_kept
     failing = {f"{p.label}.{m.name}" for p in journey.passages for m in p.measures if not m.holds}
     assert {"length.words", "repetition.duplicate_lines"} <= failing
-    text = shown(journey, ["pretrain@0123"])
+    text = shown(journey, [Learner("pretrain@0123", ("tokens",))])
     assert "length → length.too_few_words" in text and "≥ 30 and ≤ 1,000,000 ✗" in text
-    assert "trained on" not in text
+    assert "learned from" not in text
 
 
 def test_a_narrow_terminal_cuts_no_name_off(corpus):

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows import show
+from flows import encoder, show
 from flows.beginning import begin
 from flows.executing import execute
 from flows.language_model import graph, report
@@ -27,7 +27,14 @@ def evaluation(
         config: A full configuration as JSON, for experts; replaces both.
     """
     call = begin(show.LoggedDisplay)
+    resolved = resolve(preset, settings, config)
+    if resolved.trains_encoder:
+        execute(
+            resolved, encoder.graph, name="evaluation", call=call, orchestrated=True,
+            may_build=BUILT_HERE, finish=encoder.report,
+        )  # fmt: skip
+        return
     execute(
-        resolve(preset, settings, config), graph, name="evaluation", call=call,
-        orchestrated=True, may_build=BUILT_HERE, finish=report,
+        resolved, graph, name="evaluation", call=call, orchestrated=True, may_build=BUILT_HERE,
+        finish=report,
     )  # fmt: skip

@@ -70,6 +70,12 @@ class RuntimeConfig(BaseModel):
     checkpoints_kept: int = Field(
         2, ge=2, le=1000, title="Checkpoints kept", description="the newest of a run, and the best"
     )
+    milestone_steps: int | None = Field(
+        None,
+        ge=1,
+        title="Steps between milestones",
+        description="every so many steps a checkpoint that stays until the run ends; null: none",
+    )
     distribution: Literal["ddp", "fsdp"] = Field(
         "ddp",
         title="Several GPUs",
@@ -109,6 +115,7 @@ class RuntimeConfig(BaseModel):
             log_every_seconds=self.log_every_seconds,
             checkpoint_every_seconds=self.checkpoint_every_seconds,
             checkpoints_kept=self.checkpoints_kept,
+            milestone_steps=self.milestone_steps,
             distribution=self.distribution,
             verify=self.verify,
             lock_wait_seconds=self.lock_wait_seconds,

@@ -278,5 +278,6 @@ def _job(
         log_every_seconds=runtime.log_every_seconds,
         checkpoint_every_seconds=runtime.checkpoint_every_seconds,
         checkpoints_kept=runtime.checkpoints_kept,
+        milestone_steps=runtime.milestone_steps,
         distribution=runtime.distribution,
     )

@@ -129,7 +129,7 @@ def _identity(config: PretrainConfig, start: Start, objective: AnyObjective) -> 
     del settings["recompute_blocks"]
     for name, unmade in (
         ("batching", plain(CutWindows())), ("objective", plain(CausalLM())), ("z_loss", 0.0),
-        ("average", None), ("size", None), ("budget", None),
+        ("average", None), ("size", None), ("budget", None), ("spikes", None),
     ):  # fmt: skip
         if settings[name] == unmade:
             del settings[name]
@@ -254,6 +254,7 @@ def _job(
         z_loss=config.z_loss,
         recompute_blocks=config.recompute_blocks,
         average=config.average,
+        spikes=config.spikes,
         grad_clip=config.grad_clip,
         seed=config.seed,
         dtype="float32",
@@ -271,5 +272,6 @@ def _job(
         log_every_seconds=runtime.log_every_seconds,
         checkpoint_every_seconds=runtime.checkpoint_every_seconds,
         checkpoints_kept=runtime.checkpoints_kept,
+        milestone_steps=runtime.milestone_steps,
         distribution=runtime.distribution,
     )

@@ -58,6 +58,7 @@ class Runtime:
     log_every_seconds: float = 1.0
     checkpoint_every_seconds: float = 30.0
     checkpoints_kept: int = 2
+    milestone_steps: int | None = None
     distribution: Literal["ddp", "fsdp"] = "ddp"
     verify: Literal["auto", "full", "sampled", "sizes"] = "auto"
     lock_wait_seconds: float = 3600.0

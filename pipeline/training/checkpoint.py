@@ -28,6 +28,7 @@ COMPLETE = "complete.json"
 WEIGHTS, MOMENTS = "weights.safetensors", "optimizer.safetensors"
 STATE_VERSION = 1
 KEPT = 2
+SKIPPED_NAMED = 100
 
 
 @dataclass
@@ -39,6 +40,10 @@ class TrainingState:
     seconds: float = 0.0
     skipped: int = 0
     skipped_in_row: int = 0
+    skipped_at: list[int] = field(default_factory=list)
+    """Which steps were skipped, counted from 1: the newest `SKIPPED_NAMED`."""
+    spike_window: list[float] = field(default_factory=list)
+    """What `SpikeWatch` looks back at."""
     recent_losses: list[float] = field(default_factory=list)
     best_loss: float | None = None
     best_step: int | None = None
@@ -56,11 +61,17 @@ class Snapshot:
 
 
 def write_checkpoint(
-    checkpoints: Path, *, digest: str, snapshot: Snapshot, kept: int = KEPT
+    checkpoints: Path,
+    *,
+    digest: str,
+    snapshot: Snapshot,
+    kept: int = KEPT,
+    milestone_steps: int | None = None,
 ) -> Path:
     """Write `checkpoints/step-N`, keep the newest `kept`; ArtifactError on a full disk.
 
-    The older ones go only when the new one, read back, has the sizes and hashes it should.
+    Those at multiples of `milestone_steps` stay too. The older ones go only when the new one, read
+    back, has the sizes and hashes it should.
     """
     state = snapshot.state
     document = {"version": STATE_VERSION, "digest": digest, "state": asdict(state)}
@@ -73,9 +84,13 @@ def write_checkpoint(
     path = _write_folder(checkpoints / f"step-{state.step:08d}", write)
     verify_folder(path)
     folders = _folders(checkpoints, "step-")
+    staying = folders[:kept]
     for old in folders[kept:]:
-        shutil.rmtree(old)
-    _remove_unused_best(checkpoints, folders[:kept])
+        if milestone_steps and int(old.name.removeprefix("step-")) % milestone_steps == 0:
+            staying.append(old)
+        else:
+            shutil.rmtree(old)
+    _remove_unused_best(checkpoints, staying)
     return path
 
 

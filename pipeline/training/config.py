@@ -15,6 +15,7 @@ from model.optim import AdamWConfig, AnyOptimizer
 from model.schedule import AnySchedule, CosineSchedule
 from model.settings import FORBID_EXTRA, check, setting
 from pipeline.tokens.batching import AnyBatching, CutWindows
+from pipeline.training.spikes import SpikeRule
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 _ROWS = "Rows of one optimiser step, over all devices."
@@ -25,7 +26,7 @@ _Z_LOSS = "Weight of log(Z)^2, which keeps logits from drifting; 1e-4 is usual (
 _RECOMPUTE = (
     "Blocks are computed again in the backward pass: a third more time, less memory, same result."
 )
-_SKIPPED = "Steps in a row with a non-finite loss or gradient that end the run."
+_SKIPPED = "Steps in a row with a non-finite loss or gradient, or a spike, that end the run."
 
 
 def required(description: str, **limits: Any) -> Any:
@@ -105,7 +106,10 @@ class FromCheckpoint:
 
 @dataclass(frozen=True)
 class Registered:
-    """Start from a registered model; the flow resolves it to a local directory first."""
+    """Start from a registered model: what the alias points to when a run first asks, then always.
+
+    The flow finds its checkpoint or Hugging Face directory and keeps that in `root/resolved`.
+    """
 
     name: str = required("Name of the registered model.")
     alias: str = setting("champion", "Alias of the version.")
@@ -158,6 +162,9 @@ class PretrainConfig:
     validation_every: int = setting(100, "Steps between validations.", ge=1)
     validation_tokens: int = setting(65_536, "Positions of the fixed validation sample.", ge=1)
     max_skipped_in_row: int = setting(10, _SKIPPED, ge=1)
+    spikes: SpikeRule | None = setting(
+        None, "Skips steps whose loss leaps far above the last ones; null: none."
+    )
     prompts: tuple[str, ...] = setting((), "Texts continued before, during and after training.")
     sample_tokens: int = setting(48, "Tokens per sample.", ge=1, le=4096)
     start: AnyStart = setting(Scratch(), "Where the weights come from.", discriminator="kind")

@@ -19,6 +19,7 @@ from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_json
 from pipeline.tokens.batching import AnyBatching, CutWindows
 from pipeline.training.devices import Distribution, ResolvedDtype
+from pipeline.training.spikes import SpikeRule
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class TrainingJob:
     z_loss: float = 0.0
     recompute_blocks: bool = False
     average: WeightAverage | None = None
+    spikes: SpikeRule | None = None
     batching: AnyBatching = CutWindows()
     device: str = "cpu"
     compile: bool = False
@@ -73,6 +75,8 @@ class TrainingJob:
     log_every_seconds: float = 1.0
     checkpoint_every_seconds: float = 30.0
     checkpoints_kept: int = 2
+    milestone_steps: int | None = None
+    """Every so many steps a checkpoint is written that stays until the run ends; None: none."""
     distribution: Distribution = "ddp"
     journal: str | None = None
     """Where a process of its own appends its journal; None keeps none."""

@@ -137,7 +137,10 @@ class Logbook:
         skipped = self.state.skipped - self.reported_skipped
         self.reported_skipped = self.state.skipped
         if skipped:
-            facts = {"step": self.state.step, "skipped": skipped, "in_all": self.state.skipped}
+            facts: dict[str, Any] = {
+                "step": self.state.step, "skipped": skipped, "in_all": self.state.skipped,
+                "steps": self.state.skipped_at[-skipped:],  # seed and step name the batch
+            }  # fmt: skip
             self.progress.event("steps_skipped", facts)
             self.journal.event("steps_skipped", facts)
         if self.report.ready():

@@ -24,7 +24,7 @@ from model.lora import add_lora, merge_lora
 from model.optim import build_optimizer
 from pipeline.store.errors import TrainingError
 from pipeline.store.runtime import Journal, Progress
-from pipeline.training.checkpoint import TrainingState, load_best, resume
+from pipeline.training.checkpoint import SKIPPED_NAMED, TrainingState, load_best, resume
 from pipeline.training.data import local_batch, open_source, upcoming, validation_batches
 from pipeline.training.devices import World, local_device, torch_threads
 from pipeline.training.job import TrainingJob
@@ -34,6 +34,7 @@ from pipeline.training.parallel import Due, parallel
 from pipeline.training.records import rewind
 from pipeline.training.sampling import END, UNTRAINED, Sampler, sample_metrics, stopped_rate
 from pipeline.training.saving import Saver
+from pipeline.training.spikes import SpikeWatch
 from pipeline.training.start import starting_model
 from pipeline.training.step import Stepper, StepResult, SummedLoss
 from pipeline.training.stopping import Preempted, stop_requested, stopping_on_sigterm
@@ -67,8 +68,17 @@ class Trainer:
         if job.average is not None:
             self.optimizer.average = AveragedWeights(self.model, job.average.decay)
         self.checkpoints = job.path / "checkpoints"
-        self.saver = Saver(self.checkpoints, digest=job.digest, kept=job.checkpoints_kept)
+        self.saver = Saver(
+            self.checkpoints,
+            digest=job.digest,
+            kept=job.checkpoints_kept,
+            milestone_steps=job.milestone_steps,
+        )
         self.state = self._resumed()
+        self.spikes = None
+        if job.spikes is not None:
+            window = self.state.spike_window
+            self.spikes = SpikeWatch(job.spikes, self.device, losses=window)
         source = open_source(job, job.train_paths, rows=job.batch_rows, seed=job.seed)
         self.batches = upcoming(source, self.state.step, ahead=self.device.type == "cuda")
         self.validation = validation_batches(job, world)
@@ -135,7 +145,13 @@ class Trainer:
         self.log.tally.data_wait += time.monotonic() - asked
         batch = local_batch(arrays, world=self.world, device=self.device)
         if batch.trained_tokens > 0:
-            result = self.stepper.step(batch.local, trained_tokens=batch.trained_tokens)
+            result = self.stepper.step(
+                batch.local,
+                trained_tokens=batch.trained_tokens,
+                limit=None if self.spikes is None else self.spikes.limit(),
+            )
+            if self.spikes is not None:
+                self.spikes.note(result.loss, result.applied)
             if self.optimizer.average is not None:
                 self.optimizer.average.update(step, result.applied)
             self.log.smaller_batches(self.stepper.micro_rows)
@@ -174,27 +190,32 @@ class Trainer:
         """On the leading process: what its clock and signals ask for."""
         self.saver.look()
         stop = stop_requested()
-        save = stop or (not last and now - self.last_save >= self._save_interval())
+        every, step = self.job.milestone_steps, self.state.step
+        due = now - self.last_save >= self._save_interval() or (every and step % every == 0)
+        save = stop or (not last and bool(due))
         return Due(self.sampler.due(self.log.seconds) is not None, save, stop)
 
     def _settle(self) -> None:
         """Read the losses since the last look: skipped steps, recent losses."""
         if not self.log.tally.history:
             return
-        for loss in torch.stack(self.log.tally.history).tolist():
+        first = self.state.step - len(self.log.tally.history) + 1
+        for step, loss in enumerate(torch.stack(self.log.tally.history).tolist(), first):
             if math.isnan(loss):
                 self.state.skipped += 1
+                self.state.skipped_at.append(step)
                 self.state.skipped_in_row += 1
             else:
                 self.state.skipped_in_row = 0
                 self.state.recent_losses.append(loss)
             if self.state.skipped_in_row >= self.job.max_skipped_in_row:
                 raise TrainingError(
-                    f"loss or gradient was not finite (or no token was trained) for "
-                    f"{self.state.skipped_in_row} steps in a row up to step {self.state.step}; "
+                    f"loss or gradient was not finite, or a spike, or no token was trained, for "
+                    f"{self.state.skipped_in_row} steps in a row up to step {step}; "
                     "lower optimizer.learning_rate, lengthen the warm-up, or look at the data"
                 )
         del self.state.recent_losses[:-RECENT_STEPS]
+        del self.state.skipped_at[:-SKIPPED_NAMED]
         self.log.tally.history.clear()
 
     def _log(self) -> None:
@@ -256,6 +277,8 @@ class Trainer:
         with self.log.pause():
             self._settle()
             self.state.seconds = self.log.seconds
+            if self.spikes is not None:
+                self.state.spike_window = self.spikes.state()
             weights = self.parallel.gathered(self.model.state_dict())
             moments = self.parallel.gathered(self.optimizer.state_tensors())
             if weights is not None and moments is not None:

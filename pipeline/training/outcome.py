@@ -52,6 +52,7 @@ def final_facts(
         "best_step": state.best_step,
         "turning_point": state.best_step if turned else None,
         "skipped_steps": state.skipped,
+        "skipped_at": state.skipped_at,
         "num_parameters": num_parameters,
         "micro_batch_rows": micro_batch_rows,
         "parameter_bytes": 4 * num_parameters,

@@ -26,8 +26,11 @@ _NICENESS = 10  # of the writing thread: on a CPU it gives way to the training t
 class Saver:
     """Takes snapshots for the loop and writes them in a thread of its own."""
 
-    def __init__(self, checkpoints: Path, *, digest: str, kept: int) -> None:
+    def __init__(
+        self, checkpoints: Path, *, digest: str, kept: int, milestone_steps: int | None = None
+    ) -> None:
         self.checkpoints, self.digest, self.kept = checkpoints, digest, kept
+        self.milestone_steps = milestone_steps
         self.pool = ThreadPoolExecutor(1, "checkpoint", initializer=_give_way)
         self.pending: list[Future[Path]] = []
         self.stalled = 0.0
@@ -43,7 +46,12 @@ class Saver:
         before = time.monotonic()
         self.wait()
         snapshot = Snapshot(
-            replace(state, recent_losses=list(state.recent_losses)),
+            replace(
+                state,
+                recent_losses=list(state.recent_losses),
+                skipped_at=list(state.skipped_at),
+                spike_window=list(state.spike_window),
+            ),
             _copied(weights),
             _copied(moments),
         )
@@ -77,7 +85,11 @@ class Saver:
 
     def _write(self, snapshot: Snapshot) -> Path:
         return write_checkpoint(
-            self.checkpoints, digest=self.digest, snapshot=snapshot, kept=self.kept
+            self.checkpoints,
+            digest=self.digest,
+            snapshot=snapshot,
+            kept=self.kept,
+            milestone_steps=self.milestone_steps,
         )
 
     def _begin(self, write: Callable[[], Path]) -> None:

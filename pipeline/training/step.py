@@ -104,7 +104,7 @@ class StepResult:
     grad_norm: Tensor
     """Before clipping."""
     applied: Tensor
-    """bool: False when loss or gradient was not finite and nothing was changed."""
+    """bool: False when loss or gradient was not finite, or a spike, and nothing was changed."""
 
 
 class Stepper:
@@ -129,19 +129,24 @@ class Stepper:
             loss.compile()
         self.loss = parallel.wrap(loss)
 
-    def step(self, batch: Batch, *, trained_tokens: float) -> StepResult:
+    def step(
+        self, batch: Batch, *, trained_tokens: float, limit: Tensor | None = None
+    ) -> StepResult:
         """One update from this process's rows of the global batch.
 
-        `trained_tokens` is the sum of the loss mask over the *global* batch, above 0.
+        `trained_tokens` is the sum of the loss mask over the *global* batch, above 0. A loss above
+        `limit` changes nothing, like one that is not finite.
         """
         loss = self._gradients_that_fit(batch, trained_tokens=trained_tokens)
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(grads))
         if self.grad_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
-        finite = torch.isfinite(loss) & torch.isfinite(norm)
-        self._apply(finite)
-        return StepResult(loss, norm, finite)
+        sound = torch.isfinite(loss) & torch.isfinite(norm)
+        if limit is not None:
+            sound = sound & (loss <= limit)
+        self._apply(sound)
+        return StepResult(loss, norm, sound)
 
     def _gradients_that_fit(self, batch: Batch, *, trained_tokens: float) -> Tensor:
         """`gradients`, in micro-batches half as large for as long as memory runs out.
@@ -173,18 +178,18 @@ class Stepper:
             torch.distributed.all_reduce(total)
         return total / trained_tokens
 
-    def _apply(self, finite: Tensor) -> None:
-        """Step where `finite`; fused kernels on a GPU read the flag there, without a host sync.
+    def _apply(self, sound: Tensor) -> None:
+        """Step where `sound`; fused kernels on a GPU read the flag there, without a host sync.
 
         Multiplying an update by 0 is no skip: 0 * NaN is NaN and stays in the moments for ever.
         """
         parts = self.optimizer.parts.values()
         if self.device.type == "cuda" and all(map(_skips_on_device, parts)):
-            not_finite = (~finite).float()
+            unsound = (~sound).float()
             for part in parts:
-                part.grad_scale, part.found_inf = None, not_finite  # type: ignore[attr-defined]
+                part.grad_scale, part.found_inf = None, unsound  # type: ignore[attr-defined]
             self.optimizer.step()
-        elif bool(finite):
+        elif bool(sound):
             self.optimizer.step()
 
 

@@ -161,6 +161,13 @@ def test_best_weights_stay_while_a_kept_checkpoint_needs_them(saved):
         assert ("best-00000004" in names) == (step < 7)
 
 
+def test_milestones_stay_beside_the_newest(saved):
+    for step in range(4, 12):
+        saved.save(TrainingState(step=step), milestone_steps=4)
+    steps = sorted(p.name for p in saved.folder.glob("step-*"))
+    assert steps == ["step-00000004", "step-00000008", "step-00000010", "step-00000011"]
+
+
 def test_nothing_saved_is_pickled(saved):
     for path in saved.folder.rglob("*"):
         assert path.is_dir() or path.suffix in (".safetensors", ".json")

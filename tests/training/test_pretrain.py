@@ -224,17 +224,18 @@ class Poisoned(Stepper):
     bad: tuple[int, ...] = ()
     steps = 0
 
-    def step(self, batch, *, trained_tokens) -> StepResult:
+    def step(self, batch, *, trained_tokens, limit=None) -> StepResult:
         if type(self).steps in self.bad:
             batch = replace(batch, loss_mask=batch.loss_mask * float("nan"))
         type(self).steps += 1
-        return super().step(batch, trained_tokens=trained_tokens)
+        return super().step(batch, trained_tokens=trained_tokens, limit=limit)
 
 
 def test_skipped_steps_are_counted_and_reported(tmp_path, world, heard, monkeypatch):
     monkeypatch.setattr(loop, "Stepper", type("P", (Poisoned,), {"bad": (3, 4)}))
     checkpoint = run(CONFIG, world, tmp_path, replace(RUNTIME, progress=heard))
     assert checkpoint.facts["skipped_steps"] == 2
+    assert checkpoint.facts["skipped_at"] == [4, 5]
     assert [e["in_all"] for e in heard.named("steps_skipped")] == [1, 2]
     assert dict(curve(checkpoint, "train_loss"))[4] is None
 

@@ -9,10 +9,10 @@ a word is a character, so the same thirteen covers about six Chinese words.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.corpus.kernels.compiled import kernel
 from pipeline.corpus.word_kernel import mixed
 from pipeline.corpus.words import I64, U64, WordTable, ascending
 
@@ -30,7 +30,7 @@ def gram_hashes(words: WordTable, n: int) -> tuple[U64, I64]:
     return hashes, bounds
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def roll_grams(words: U64, bounds: I64, sizes: I64, gram_bounds: I64, grams: U64) -> None:
     """Hash every run of `sizes[i]` words of document i into `grams`; `gram_bounds` is given.
 
@@ -55,7 +55,7 @@ def roll_grams(words: U64, bounds: I64, sizes: I64, gram_bounds: I64, grams: U64
             grams[place] = mixed(value)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sift_grams(
     words: U64,
     bounds: I64,

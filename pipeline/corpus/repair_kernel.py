@@ -1,8 +1,9 @@
 """One look at the bytes tells which texts a repair could change at all; most cannot be."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.corpus.kernels.compiled import kernel
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -12,7 +13,7 @@ NON_ASCII, SUSPICIOUS, NEIGHBOURS = 1, 2, 4
 by side that garbled UTF-8 could have left."""
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def flag_texts(data: U8, offsets: I64, flags: U8) -> None:  # noqa: C901 - a list of byte ranges
     """Fill `flags` (N,) for the documents of UTF-8 text bounded by `offsets` (N + 1,).
 

@@ -4,9 +4,10 @@
 collected on the way, so the text is read once and no array per character is made.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.corpus.kernels.compiled import kernel
 
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
@@ -17,7 +18,7 @@ LETTERS, SPACELESS_LETTERS, VISIBLE, REPLACEMENTS, CODE_POINTS = range(5)
 NUM_COUNTS = 5
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def mixed(value: np.uint64) -> np.uint64:
     """splitmix64's finaliser (Steele et al. 2014): every input bit reaches every output bit."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -25,7 +26,7 @@ def mixed(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def scan_words(  # noqa: C901 - one pass with everything in registers is the point
     data: U8,
     offsets: I64,

@@ -1,5 +1,9 @@
 """Kernels that pass over blocks of bytes, or remember chunks, find what a plain look finds."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +17,7 @@ from pipeline.corpus.kernels.tokens import own_tokens
 from pipeline.corpus.rewrites.addresses import email_spans, ip_spans
 from pipeline.corpus.rewrites.spans import Text
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 CHUNKS = st.sampled_from(
     [*"don't foo.bar/baz:(x) a--b (e.g. http://a.io/b?c=1 1,000.5km x=y naïve 中文 #1".split()]
     + ["(" * 9 + "a", "a-" * 150, "x" * 254 + "-y", "v1.2.3", ".", "\x01a"]
@@ -84,3 +89,24 @@ def test_repeated_lines_of_any_length_are_told_apart(lines: list[str]) -> None:
 def test_hashes_of_carried_tokens_are_made_when_asked_for() -> None:
     table = own_tokens(TextBatch.of(["one two one"]))
     assert np.unique(table.hashes).size == 2
+
+
+def test_kernels_load_nothing_that_other_packages_add_to_numba() -> None:
+    code = """
+import sys
+import numba
+import numpy as np
+from pipeline.corpus.document import TextBatch
+from pipeline.corpus.kernels.tokens import own_tokens
+from numba.core import entrypoints
+
+def added():
+    found.append(True)
+
+found, entrypoints.init_all = [], added
+assert len(own_tokens(TextBatch.of(["two words"])).starts) == 2
+assert not found and "scipy.linalg" not in sys.modules
+numba.njit(lambda a: a + 1)(np.ones(2))
+assert found
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True)

@@ -3,10 +3,10 @@
 N documents; `bounds` (N + 1,) says which run of a flat array belongs to which document.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.corpus.kernels.compiled import kernel
 from pipeline.corpus.word_kernel import mixed
 
 U8 = npt.NDArray[np.uint8]
@@ -19,7 +19,7 @@ _STEP = 0xD6E8FEB86659FD93  # odd
 MERSENNE_61 = (1 << 61) - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def drop_repeats(values: npt.NDArray[np.unsignedinteger], bounds: I64, new_bounds: I64) -> None:
     """Keep each value once where it repeats within a sorted run; in place, from the front."""
     to = 0
@@ -32,7 +32,7 @@ def drop_repeats(values: npt.NDArray[np.unsignedinteger], bounds: I64, new_bound
     new_bounds[len(bounds) - 1] = to
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sign_32(hashes: U32, bounds: I64, factors: U32, offsets: U32, signatures: U32) -> None:
     """(N, size) smallest a * h + b modulo 2^32; rows without hashes are left as they are."""
     for document in range(len(bounds) - 1):
@@ -43,7 +43,7 @@ def sign_32(hashes: U32, bounds: I64, factors: U32, offsets: U32, signatures: U3
                 row[i] = min(row[i], np.uint32(factors[i] * value + offsets[i]))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sign_64(hashes: U64, bounds: I64, factors: U64, offsets: U64, signatures: U64) -> None:
     """(N, size) smallest (a * h + b modulo 2^64) modulo 2^61 - 1."""
     prime = np.uint64(MERSENNE_61)
@@ -58,7 +58,7 @@ def sign_64(hashes: U64, bounds: I64, factors: U64, offsets: U64, signatures: U6
                 row[i] = min(row[i], hashed)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def band_keys(signatures: npt.NDArray[np.unsignedinteger], bands: int, keys: U64) -> None:
     """(bands, N) one 64-bit key per band of columns; `bands` divides the size of a signature."""
     rows = signatures.shape[1] // bands
@@ -71,7 +71,7 @@ def band_keys(signatures: npt.NDArray[np.unsignedinteger], bands: int, keys: U64
             keys[band, document] = key
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def shared(
     a: npt.NDArray[np.unsignedinteger], b: npt.NDArray[np.unsignedinteger], least: int
 ) -> int:
@@ -91,7 +91,7 @@ def shared(
     return both
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def squeeze_spaces(data: U8, offsets: I64, out: U8, out_offsets: I64) -> None:
     """Every run of white space (what `str.split` takes for it) as one space, none at the ends."""
     to = 0
@@ -131,7 +131,7 @@ def squeeze_spaces(data: U8, offsets: I64, out: U8, out_offsets: I64) -> None:
     out_offsets[len(offsets) - 1] = to
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel
 def find_root(parents: I32, member: int) -> int:
     """The smallest member of a component, halving the path on the way."""
     while parents[member] != member:
@@ -140,7 +140,7 @@ def find_root(parents: I32, member: int) -> int:
     return member
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def find_roots(parents: I32) -> I32:
     """(M,) the smallest member of each one's component."""
     roots = np.empty_like(parents)
@@ -149,7 +149,7 @@ def find_roots(parents: I32) -> I32:
     return roots
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def unite_buckets(keys: U64, members: I32, parents: I32) -> None:
     """Unite neighbours of one key; `keys` ascend, and so do the `members` of each."""
     for at in range(1, len(keys)):
@@ -161,7 +161,7 @@ def unite_buckets(keys: U64, members: I32, parents: I32) -> None:
                 parents[a] = b
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def crowd_pairs(
     ranks: I32,
     heads: I64,
@@ -199,7 +199,7 @@ def crowd_pairs(
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def verify_pairs(
     earlier: I64,
     later: I64,

@@ -1,12 +1,12 @@
 """The lines or paragraphs of a batch as hashes and byte spans, for finding repeats elsewhere."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus.arrow_arrays import number_array
 from pipeline.corpus.dedup.settings import RepeatedLines
+from pipeline.corpus.kernels.compiled import kernel
 from pipeline.corpus.word_kernel import mixed
 
 U8 = npt.NDArray[np.uint8]
@@ -37,7 +37,7 @@ def lines_of(data: U8, offsets: I64, config: RepeatedLines) -> dict[str, pa.Arra
     }
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def hash_lines(
     data: U8,
     offsets: I64,

@@ -10,9 +10,10 @@ Legend: N documents, S scripts.
 
 import functools
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.corpus.kernels.compiled import kernel
 
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
@@ -126,7 +127,7 @@ def scan_scripts(data: U8, offsets: I64, head_chars: int) -> tuple[I64, I64, I64
     return _scan(data, offsets, head_chars, script_table(), variant_table(), len(SCRIPTS))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _scan(
     data: U8, offsets: I64, head_chars: int, scripts: U8, variants: U8, num_scripts: int
 ) -> tuple[I64, I64, I64]:

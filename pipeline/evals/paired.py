@@ -36,8 +36,11 @@ class Comparison:
 
     @property
     def better(self) -> bool:
-        """Whether the candidate is better beyond what other documents could change."""
-        return self.high < 0
+        """Whether the candidate is better beyond what other documents could change.
+
+        One document cannot tell: drawn again it is the same, and the interval has no width.
+        """
+        return self.documents > 1 and self.high < 0
 
 
 def eval_set_ref(report: EvalReport) -> str:

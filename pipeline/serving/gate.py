@@ -210,6 +210,8 @@ def _answers(
         )
     difference = a["nats"].to_numpy() - b["nats"].to_numpy()
     count = len(difference)
+    if count < 2:
+        return f"{count} held-out answers say nothing about others; only `registry promote` can"
     interval = bootstrap_ratio(
         difference, np.ones(count), draws=DRAWS, seed=0, confidence=confidence
     )

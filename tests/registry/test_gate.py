@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from pipeline.evals.paired import changes_by_group
+from pipeline.evals.paired import Comparison, changes_by_group
 from pipeline.serving.gate import Limits, base_gate, first_champion, tuned_gate
 from tests.registry.worlds import World
 
@@ -154,3 +154,15 @@ def test_tuned_model_that_is_worse_in_one_source_is_refused(world: World) -> Non
     )
     verdict = tuned_gate(candidate, champion, 1.5)
     assert not verdict.promote and "source small" in verdict.reason
+
+
+def test_one_answer_or_one_document_promotes_nobody(world: World) -> None:
+    eval_set, base = world.eval_set(), world.base()
+    champion = world.report(world.tuned(base), eval_set, bits=1.5, response_loss=2.0, answers=1)
+    better = world.report(
+        world.tuned(base, seed=7), eval_set, bits=1.5, response_loss=1.0, answers=1
+    )
+    verdict = tuned_gate(better, champion, 1.5)
+    assert not verdict.promote and "say nothing about others" in verdict.reason
+    assert not Comparison(delta=-1, low=-1, high=-1, win_rate=1.0, documents=1).better
+    assert Comparison(delta=-1, low=-1, high=-1, win_rate=1.0, documents=2).better

@@ -1,6 +1,7 @@
 """Runs that died without saying so are Crashed, and crashed runs are started again.
 
     heartbeats stop  -> Crashed       worker and run were killed, or their machine is gone
+    stays Pending    -> Crashed       the worker was killed before the run gave a sign of life
     Crashed          -> Scheduled     a worker takes it up; it goes on from its last checkpoint
     Crashed 8 times  -> Failed        whatever it is, starting again does not help
 
@@ -23,6 +24,8 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE = timedelta(seconds=100)
 """Three heartbeats of 30 s may be lost."""
 PAUSE = timedelta(seconds=30)
+START = timedelta(minutes=5)
+"""From Pending to Running a process starts and imports: some 10 s, a minute on a busy machine."""
 MAX_CRASHES = 8  # a process that ends by a signal is reported twice
 CRASHED = "prefect.flow-run.Crashed"
 AFTERWARDS = (
@@ -54,6 +57,35 @@ def crash_on_silence(silence: timedelta = SILENCE) -> AutomationCore:
                 state=StateType.CRASHED,
                 message=f"No sign of life for {silence.total_seconds():.0f} s: worker and run are "
                 "gone, or cut off from this server.",
+            )
+        ],
+    )
+
+
+def crash_on_no_start(start: timedelta = START) -> AutomationCore:
+    """A run that a worker took and that never began is Crashed.
+
+    It would be Pending for ever, and on a pool that takes one run at a time keep all others out.
+    """
+    later = {f"prefect.flow-run.{name}" for name in AFTERWARDS if name != "Pending"}
+    return AutomationCore(
+        name="gristmill: runs that never begin are crashed",
+        description="Taken by a worker, then nothing: the worker was killed in between.",
+        trigger=EventTrigger(
+            match=ResourceSpecification(RUNS),
+            match_related=ResourceSpecification(OURS),
+            after={"prefect.flow-run.Pending"},
+            expect={HEARTBEAT, CRASHED, *later},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=start,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"Taken by a worker {start.total_seconds():.0f} s ago and never begun: the "
+                "worker is gone.",
             )
         ],
     )
@@ -112,7 +144,7 @@ def give_up(times: int = MAX_CRASHES, within: timedelta = timedelta(hours=2)) ->
 
 def shipped() -> list[AutomationCore]:
     """What `mill deploy` creates."""
-    return [crash_on_silence(), retry_crashed(), give_up()]
+    return [crash_on_silence(), crash_on_no_start(), retry_crashed(), give_up()]
 
 
 async def replace(client: PrefectClient, automation: AutomationCore) -> None:

@@ -16,7 +16,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import PrefectServer, free_port
-from flows.zombies import crash_on_silence, install, retry_crashed
+from flows.zombies import crash_on_no_start, crash_on_silence, install, retry_crashed
 from tests.flows.conftest import Api, environment, mill, small_settings, until
 from tests.flows.test_dev import alive
 
@@ -41,7 +41,13 @@ class World:
         }  # fmt: skip
         mill("deploy", "--root", str(self.root), **self.surroundings)
         with temporary_settings({PREFECT_API_URL: self.server.api_url}):  # sooner than is shipped
-            install([crash_on_silence(timedelta(seconds=65)), retry_crashed(timedelta(seconds=10))])
+            install(
+                [
+                    crash_on_silence(timedelta(seconds=65)),
+                    crash_on_no_start(timedelta(seconds=40)),
+                    retry_crashed(timedelta(seconds=10)),
+                ]
+            )
         self.worker = self.start_worker()
         settings = small_settings(self.root)
         settings["pretrain"]["horizon"] = {"steps": steps}

@@ -23,7 +23,7 @@ from pipeline.corpus.document import CLEANED_SCHEMA, iter_batches
 from pipeline.corpus.kernels.peer_words import AnyWords
 from pipeline.corpus.kernels.tokens import words_by
 from pipeline.corpus.presets import PRESETS
-from pipeline.corpus.reading import RawPart, read_sources
+from pipeline.corpus.reading import WORKERS_LOAD, RawPart, read_sources
 from pipeline.corpus.rejects import (
     DOCUMENTS,
     MEASURES,
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--words", choices=("own", "spacy"), default="own")
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
-    runtime = Runtime(workers=given.workers)
+    runtime = Runtime(workers=given.workers).preloading(WORKERS_LOAD)
     source = JsonlSource(
         name="measured", paths=(str(given.folder),), ids="corpus", split_bytes=PART_BYTES
     )

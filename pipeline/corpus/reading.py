@@ -23,6 +23,8 @@ from pipeline.store.executor import run_jobs
 from pipeline.store.manifest import is_finished, read_manifest
 from pipeline.store.runtime import Runtime
 
+WORKERS_LOAD = "pipeline.corpus.forked"
+"""The module that readers of sources who clean afterwards let their workers find loaded."""
 ATTEMPTS = 3  # at reading files that change meanwhile; the last one quarantines them
 
 

@@ -30,7 +30,7 @@ from pipeline.corpus.funnel import Funnel, tally_languages, tally_part
 from pipeline.corpus.kernels.peer_words import AnyWords, OwnWords
 from pipeline.corpus.languages.codes import UNDETERMINED
 from pipeline.corpus.mixing import MixingConfig, MixPart, PartDocuments, mix_parts
-from pipeline.corpus.reading import RawPart, read_sources
+from pipeline.corpus.reading import WORKERS_LOAD, RawPart, read_sources
 from pipeline.corpus.rejects import DOCUMENTS, languages_of_rows
 from pipeline.corpus.repair import RepairConfig
 from pipeline.corpus.rewrites.personal_data import PersonalData
@@ -144,6 +144,7 @@ def clean_corpus(
     `dedup.known_parts: skip` only what no earlier corpus was made from is looked at, and a corpus
     of it may be empty: everything in the new files was known.
     """
+    runtime = runtime.preloading(WORKERS_LOAD)
     raw_parts = read_sources(config.sources, root=root, runtime=runtime)
     earlier = earlier_corpora(config.dedup, root)
     if config.dedup.known_parts == "skip":

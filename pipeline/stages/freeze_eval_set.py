@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.artifacts import EvalSet
 from pipeline.corpus.document import iter_batches
-from pipeline.corpus.reading import RawPart, read_sources
+from pipeline.corpus.reading import WORKERS_LOAD, RawPart, read_sources
 from pipeline.corpus.sources import AnySource
 from pipeline.corpus.sources.arrow_writer import ArrowWriter
 from pipeline.store.building import ArtifactKey, Outcome, build
@@ -108,7 +108,8 @@ def freeze_eval_set(
     ):
         if is_finished(directory):
             return _frozen(directory, described, runtime)
-        parts = read_sources(sources, root=root, runtime=runtime)
+        # Cleaning follows, by workers that are forked from the same server.
+        parts = read_sources(sources, root=root, runtime=runtime.preloading(WORKERS_LOAD))
         chosen, facts = _choose(config, parts)
         documents = sorted(_texts(parts, chosen), key=lambda d: (d.source, d.doc_id))
         content = digest([STAGE, STAGE_VERSION, [[d.doc_id, d.text, d.source] for d in documents]])

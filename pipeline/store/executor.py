@@ -5,6 +5,7 @@ was unfinished, three times at most. Worker modules load neither torch nor prefe
 """
 
 import multiprocessing
+import multiprocessing.forkserver
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,8 @@ from pipeline.store.errors import ArtifactError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 MAX_RESUBMISSIONS = 3
+NOTHING_CHOSEN = ["__main__"]
+"""What the server of workers loads unless told otherwise."""
 
 
 class InlineExecutor(Executor):
@@ -34,17 +37,31 @@ class InlineExecutor(Executor):
 
 
 @contextmanager
-def process_pool(workers: int) -> Iterator[Executor]:
-    """A forkserver pool: no inherited threads or locks, cheap children; inline for 1 worker."""
+def process_pool(workers: int, preload: Sequence[str] = ()) -> Iterator[Executor]:
+    """A forkserver pool: no inherited threads or locks, cheap children; inline for 1 worker.
+
+    The first pool of a process decides which modules the children of all its pools find loaded.
+    """
     if workers <= 1:
         yield InlineExecutor()
         return
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    start_server(preload)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def start_server(preload: Sequence[str]) -> None:
+    """Start what workers are forked from, unless it runs; it loads `preload` while we go on.
+
+    Where the application has chosen modules for its own processes, these are loaded instead.
+    """
+    server = multiprocessing.forkserver._forkserver
+    if getattr(server, "_preload_modules", NOTHING_CHOSEN) == NOTHING_CHOSEN:
+        server.set_forkserver_preload([*NOTHING_CHOSEN, *preload])
+    server.ensure_running()
 
 
 class HasExecutor(Protocol):

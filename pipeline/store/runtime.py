@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pipeline.store.dask_cluster import dask_executor
-from pipeline.store.executor import process_pool
+from pipeline.store.executor import process_pool, start_server
 
 
 class Progress(Protocol):
@@ -67,6 +67,8 @@ class Runtime:
     executor_kind: Literal["local", "dask"] = "local"
     dask_scheduler: str | None = None
     """Address of a running cluster; None: one of local processes, for `executor_kind="dask"`."""
+    preload: tuple[str, ...] = ()
+    """Modules that local workers find loaded, light ones only; the first to start any decides."""
     threads: int | None = None
     """Torch intra-op threads; None leaves torch's default."""
     journal: Journal = field(default_factory=Silent)
@@ -82,8 +84,14 @@ class Runtime:
             with dask_executor(self.dask_scheduler, workers=self.workers) as pool:
                 yield pool
             return
-        with process_pool(self.workers) as pool:
+        with process_pool(self.workers, self.preload) as pool:
             yield pool
+
+    def preloading(self, *modules: str) -> "Runtime":
+        """The same, its workers finding `modules` loaded; they are being loaded from now on."""
+        if self.executor_kind == "local" and self.workers > 1 and self.may_build:
+            start_server(modules)
+        return replace(self, preload=modules)
 
 
 @dataclass

@@ -226,6 +226,35 @@ def test_files_of_a_killed_build_are_cleared_before_the_next(tmp_path):
     assert set(read_manifest(directory).files) == {"data.bin"}
 
 
+@pytest.mark.parametrize(("chosen", "found"), [("", ["colorsys"]), ("plistlib", ["plistlib"])])
+def test_workers_find_loaded_what_was_asked_for_unless_the_application_chose(
+    tmp_path: Path, chosen: str, found: list[str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import multiprocessing
+import sys
+from pipeline.store.executor import run_jobs
+from pipeline.store.runtime import Runtime
+
+def loaded(number):
+    return [name for name in ("colorsys", "plistlib") if name in sys.modules]
+
+if __name__ == "__main__":
+    if {chosen!r}:
+        multiprocessing.get_context("forkserver").set_forkserver_preload([{chosen!r}])
+    print(run_jobs(Runtime(workers=2).preloading("colorsys"), loaded, [1]))
+"""
+    )
+    checkout = str(Path(__file__).resolve().parents[2])
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)], capture_output=True, text=True,
+        check=True, env={**os.environ, "PYTHONPATH": checkout},
+    )  # fmt: skip
+    assert result.stdout.strip() == str([found])
+
+
 @dataclass(frozen=True)
 class Job:
     directory: str

@@ -9,9 +9,31 @@ import yaml
 from pipeline.serving.forms import PromptForm
 
 SHOWN_FACTS = (
-    "documents", "documents_kept", "documents_dropped", "train_tokens", "validation_tokens",
-    "bytes", "vocab_size", "examples", "removed", "dropped",
+    "documents", "documents_kept", "bytes_kept", "train_tokens", "validation_tokens", "bytes",
+    "vocab_size", "bytes_per_token", "examples",
 )  # fmt: skip
+CPU_WATTS = 100.0  # guess: a server's share of two cores lies below, a whole socket above
+GPU_WATTS = 700.0  # NVIDIA H200 SXM, largest board power in its data sheet
+SHOWN_REASONS, SHOWN_GROUPS = 12, 12
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run behind the weights."""
+
+    reference: str
+    seconds: float
+    processes: int
+    device: str
+
+
+def kilowatt_hours(trainings: Sequence[Training], watts: float | None) -> float:
+    """Power x time, summed: watts per process (assumed by device where not given) x seconds."""
+    joules = 0.0
+    for one in trainings:
+        assumed = GPU_WATTS if one.device.startswith("cuda") else CPU_WATTS
+        joules += (watts if watts is not None else assumed) * one.processes * one.seconds
+    return joules / 3.6e6
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,13 @@ class CardFacts:
     provenance: Mapping[str, Any]
     ancestors: Mapping[str, Mapping[str, Any]]
     """Stage -> reference and facts of what the model was made from."""
+    licences: Mapping[str, str]
+    """Source -> licence, as configured."""
+    steps: Sequence[str]
+    """The filters and rewrites the text went through, in order."""
+    trainings: Sequence[Training]
+    watts: float | None
+    """Mean power per process, as configured."""
     report: Mapping[str, Any]
     report_ref: str
     num_parameters: int
@@ -55,7 +84,8 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
         "## Data\n\n" + "\n".join(_data(card)),
         "## Training\n\n" + "\n".join(_training(card)),
         "## Measured\n\n" + "\n".join(_measured(card)),
-        f"## Limits\n\n{card.limits}",
+        "## Limits\n\n" + "\n".join(_limits(card)),
+        f"## Lineage\n\n{_lineage(card)}",
         f"## Licence\n\n`{card.license}`",
     ]
     return "\n\n".join(sections) + "\n"
@@ -88,12 +118,72 @@ def _example(form: PromptForm) -> str:
 
 
 def _data(card: CardFacts) -> Iterator[str]:
-    """One line per ancestor with its counts, filters and their drops included."""
+    """Sources with their licences, what was filtered out and why, and where the counts stand."""
     if not card.ancestors:
         yield "Not under the root this was exported from."
+        return
+    corpus = card.ancestors.get("clean", {})
+    sources: Mapping[str, Mapping[str, Any]] = corpus.get("by_source") or {}
+    if sources:
+        yield "| source | licence | documents read | kept | text kept, bytes |"
+        yield "|---|---|---|---|---|"
+    for name, tally in sources.items():
+        yield (
+            f"| {_cell(name)} | {_cell(card.licences.get(name, 'not stated'))} | "
+            f"{_text(tally.get('documents_read'))} | {_text(tally.get('documents_kept'))} | "
+            f"{_text(tally.get('bytes_kept'))} |"
+        )
+    if card.steps:
+        yield f"\nFiltered and rewritten by, in order: {', '.join(card.steps)}."
+    dropped = sorted((corpus.get("dropped") or {}).items(), key=lambda row: (-row[1], row[0]))
+    if dropped:
+        told = ", ".join(f"{name} {_text(count)}" for name, count in dropped[:SHOWN_REASONS])
+        rest = sum(count for _, count in dropped[SHOWN_REASONS:])
+        more = f", other reasons {_text(rest)}" if rest else ""
+        yield f"\nDropped, documents by reason: {told}{more}."
+    languages: Mapping[str, Mapping[str, Any]] = corpus.get("by_language") or {}
+    if languages:
+        told = ", ".join(
+            f"{name} {_text(row.get('bytes_kept'))}" for name, row in languages.items()
+        )
+        yield f"\nLanguages, bytes kept: {told} (und: not determined).\n"
     for stage, facts in sorted(card.ancestors.items()):
         shown = [f"{name}: {_text(facts[name])}" for name in SHOWN_FACTS if name in facts]
         yield f"- `{facts['ref']}` ({stage})" + (": " + "; ".join(shown) if shown else "")
+
+
+def _energy(card: CardFacts) -> Iterator[str]:
+    """What training took, by a formula that is stated."""
+    if not card.trainings:
+        return
+    per_run = "; ".join(
+        f"`{one.reference}` {_text(one.seconds)} s on {one.processes} x {one.device}"
+        for one in card.trainings
+    )
+    if card.watts is not None:
+        power = f"{_text(card.watts)} W, as configured"
+    else:
+        power = f"assumed: {CPU_WATTS:.0f} W on a CPU, {GPU_WATTS:.0f} W on a GPU; not measured"
+    yield (
+        f"- energy, estimated: {_text(kilowatt_hours(card.trainings, card.watts))} kWh = power per "
+        f"process x processes x seconds / 3,600,000, summed over the runs ({per_run}); power "
+        f"{power}. Cleaning, evaluation, cooling and making the machine are not in it."
+    )
+
+
+def _limits(card: CardFacts) -> Iterator[str]:
+    """What was configured, and what follows from the figures."""
+    yield card.limits
+    context = card.architecture.get("context_length")
+    yield (
+        f"\n- it reads at most {_text(context)} tokens at once\n"
+        f"- meant for the languages {', '.join(card.language)}; others were not looked at\n"
+        "- not tested for harmful, biased or personal output beyond the figures above, and not "
+        "trained to refuse anything"
+    )
+    recited = card.report.get("memorisation", {}).get("training", {}).get("share")
+    if recited:
+        yield f"- it recites {recited:.1%} of the openings of training documents it was given"
 
 
 def _training(card: CardFacts) -> Iterator[str]:
@@ -107,6 +197,7 @@ def _training(card: CardFacts) -> Iterator[str]:
         if facts.get(name) is not None:
             yield f"- {name.replace('_', ' ')}: {_text(facts[name])}"
     yield f"- hardware: {made.get('device')} on {made.get('platform')}"
+    yield from _energy(card)
     yield f"- software: python {made.get('python')}, torch {versions.get('torch')}"
     yield f"- code: {made.get('git_commit')}{' (changed files)' if made.get('git_dirty') else ''}"
     yield "- settings:\n\n```yaml"
@@ -127,6 +218,8 @@ def _measured(card: CardFacts) -> Iterator[str]:
             f"- token perplexity {_text(perplexity.get('token_perplexity'))} with this vocabulary "
             f"of {card.vocab_size:,}: not comparable across vocabularies"
         )
+        yield from _groups(perplexity)
+    yield from _recited(card.report.get("memorisation", {}))
     masked = card.report.get("masked", {})
     if masked:
         yield (
@@ -156,6 +249,50 @@ def _measured(card: CardFacts) -> Iterator[str]:
             f"{_text(row.get('baseline'))} |"
         )
     yield f"\nFrom `{card.report_ref}`."
+
+
+def _groups(perplexity: Mapping[str, Any]) -> Iterator[str]:
+    """Bits per byte of every source and language, with intervals."""
+    for axis in ("source", "language"):
+        groups: Mapping[str, Mapping[str, Any]] = perplexity.get(f"per_{axis}") or {}
+        if len(groups) < 2:
+            continue
+        yield f"\n| {axis} | documents | bits per byte | 95 % interval |"
+        yield "|---|---|---|---|"
+        for name, row in list(groups.items())[:SHOWN_GROUPS]:
+            yield (
+                f"| {_cell(name)} | {_text(row.get('documents'))} | "
+                f"{_text(row.get('bits_per_byte'))} | {_text(row.get('bits_per_byte_low'))} to "
+                f"{_text(row.get('bits_per_byte_high'))} |"
+            )
+        if len(groups) > SHOWN_GROUPS:
+            yield f"| {len(groups) - SHOWN_GROUPS} more | | | |"
+        yield ""
+
+
+def _recited(section: Mapping[str, Any]) -> Iterator[str]:
+    excess: Mapping[str, Any] | None = section.get("excess")
+    if excess:
+        yield (
+            f"- verbatim continuations of training text beyond those of held-out text: "
+            f"{_text(excess.get('share'))} of the openings (95 % interval "
+            f"{_text(excess.get('low'))} to {_text(excess.get('high'))})"
+        )
+
+
+def _lineage(card: CardFacts) -> str:
+    """From the weights back to the documents."""
+    names = [f"`{card.checkpoint}`"]
+    names += [f"`{facts['ref']}`" for facts in card.ancestors.values()]
+    return (
+        f"{', '.join(names)}, measured by `{card.report_ref}`: each has a manifest with its "
+        "inputs, settings, counts and the sha256 of its files."
+    )
+
+
+def _cell(text: str) -> str:
+    """Text from outside in a table's cell."""
+    return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def _text(value: Any) -> str:

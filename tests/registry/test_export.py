@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.serving.forms import PAIR_TEMPLATE, message_ids
+from pipeline.serving.model_card import Training, kilowatt_hours
 from pipeline.stages.export_model import ExportConfig, export_model
 from pipeline.store.errors import ArtifactError
 from pipeline.tokens.tokenizer import Tokenizer
@@ -76,3 +77,28 @@ def test_export_twice_is_one_artifact(world: World) -> None:
     base = world.base()
     report = world.report(base, world.eval_set(), bits=1.5)
     assert world.exported(base, report) == world.exported(base, report)
+
+
+def test_card_states_licences_the_formula_of_the_energy_and_the_limits(world: World) -> None:
+    checkpoint = world.base()
+    report = world.report(checkpoint, world.eval_set(), bits=1.5)
+    config = ExportConfig(source_licenses={"s": "CC0-1.0"}, watts=50.0, limits="Only a test.")
+    exported = export_model(
+        config, checkpoint, world.tokenizer(), report, root=world.root, runtime=RUNTIME
+    )
+    card = (exported.hf_path / "README.md").read_text(encoding="utf-8")
+    for heading in ("Data", "Training", "Measured", "Limits", "Lineage", "Licence"):
+        assert f"\n## {heading}\n" in card
+    assert "Only a test." in card and "reads at most 48 tokens at once" in card
+    assert f"`{checkpoint.ref}`" in card and f"`{report.ref}`" in card
+
+
+@pytest.mark.parametrize(
+    ("device", "watts", "expected"), [("cpu", None, 0.2), ("cuda", None, 1.4), ("cpu", 360.0, 0.72)]
+)
+def test_energy_is_power_times_processes_times_time(
+    device: str, watts: float | None, expected: float
+) -> None:
+    run = Training("pretrain@0", seconds=3600.0, processes=2, device=device)
+    assert kilowatt_hours([run], watts) == pytest.approx(expected)
+    assert kilowatt_hours([run, run], watts) == pytest.approx(2 * expected)

@@ -7,42 +7,50 @@ messages   pair: prompt + bos + answer + eos + prompt + bos      chat: role toke
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts import Checkpoint, ExampleSet, seek_artifact
 from pipeline.conversations.template import TextEncoder, prompt_ids
 from pipeline.store.errors import ConfigError
-from pipeline.tokens.chat_template import CHAT_TEMPLATE, REFUSE_MARKERS
+from pipeline.tokens.chat_template import checked_message, conversation_template
 from pipeline.training.start import stored_architecture
 
 PromptForm = Literal["continue", "answer", "fill"]
 MessageForm = Literal["pair", "chat"]
 ROLES = ("system", "user", "assistant")
 
-PAIR_TEMPLATE = (
-    "{% for message in messages %}"
-    f"{REFUSE_MARKERS}"
-    "{% if message['role'] == 'assistant' %}"
-    "{{ bos_token ~ message['content'] ~ eos_token }}"
-    "{% else %}"
-    "{% if not loop.first and messages[loop.index0 - 1]['role'] != 'assistant' %}"
-    "{{ '\\n\\n' }}"
-    "{% endif %}"
-    "{{ message['content'] }}"
-    "{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ bos_token }}{% endif %}"
-)
-"""`prompt + bos + answer + eos` per exchange; several turns before an answer are one prompt."""
+
+def pair_template(specials: Iterable[str] = ()) -> str:
+    """`prompt + bos + answer + eos` per exchange; several turns before an answer are one prompt."""
+    return (
+        "{% for message in messages %}"
+        f"{checked_message(specials)}"
+        "{% if message['role'] == 'assistant' %}"
+        "{{ bos_token ~ message['content'] ~ eos_token }}"
+        "{% else %}"
+        "{% if not loop.first and messages[loop.index0 - 1]['role'] != 'assistant' %}"
+        "{{ '\\n\\n' }}"
+        "{% endif %}"
+        "{{ message['content'] }}"
+        "{% endif %}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ bos_token }}{% endif %}"
+    )
 
 
-def chat_template(prompt_form: PromptForm, message_form: MessageForm) -> str | None:
-    """The Jinja template of an exported model; None for one that has no conversations."""
+def chat_template(
+    prompt_form: PromptForm, message_form: MessageForm, specials: Iterable[str] = ()
+) -> str | None:
+    """The Jinja template of an exported model; None for one that has no conversations.
+
+    `specials` are the special tokens of its vocabulary, which no message may contain.
+    """
     if prompt_form != "answer":
         return None
-    return CHAT_TEMPLATE if message_form == "chat" else PAIR_TEMPLATE
+    make = conversation_template if message_form == "chat" else pair_template
+    return make(specials)
 
 
 def forms_of(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:

@@ -185,7 +185,7 @@ def _write_tokenizer(
     if forms[0] == "fill":  # the second of two texts is of type 1
         document["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     write_json(hf / "tokenizer_config.json", document)
-    template = chat_template(*forms)
+    template = chat_template(*forms, words.specials)
     if template is not None:
         write_text(hf / "chat_template.jinja", template)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store.files import write_json
-from pipeline.tokens.chat_template import CHAT_TEMPLATE
+from pipeline.tokens.chat_template import conversation_template
 from pipeline.tokens.merges import merge_of
 from pipeline.tokens.patterns import for_huggingface
 from pipeline.tokens.ranks import byte_alphabet
@@ -96,7 +96,7 @@ def config_document(tokenizer: Tokenizer) -> dict[str, Any]:
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": MODEL_MAX_LENGTH,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": conversation_template(tokenizer.specials),
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.serving.forms import PAIR_TEMPLATE, message_ids
+from pipeline.serving.forms import message_ids, pair_template
 from pipeline.serving.model_card import Training, kilowatt_hours
 from pipeline.stages.export_model import ExportConfig, export_model
 from pipeline.store.errors import ArtifactError
@@ -52,7 +52,7 @@ def test_base_export_has_no_chat_template(world: World) -> None:
     base = world.base()
     exported = world.exported(base, world.report(base, world.eval_set(), bits=1.5))
     assert AutoTokenizer.from_pretrained(exported.hf_path).chat_template is None
-    assert "message" in PAIR_TEMPLATE
+    assert "message" in pair_template()
 
 
 def test_card_states_measurement_interval_licence_and_origin(world: World) -> None:

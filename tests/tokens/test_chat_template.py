@@ -1,5 +1,7 @@
 """The template an exported tokenizer carries renders the ids that were trained, or refuses."""
 
+from typing import Any
+
 import pytest
 import transformers
 from hypothesis import given, settings
@@ -8,9 +10,14 @@ from jinja2.exceptions import TemplateError
 
 from pipeline.conversations.example import Example, Message
 from pipeline.conversations.template import chat_prompt_ids, segments
-from pipeline.serving.forms import PAIR_TEMPLATE, message_ids
+from pipeline.serving.forms import message_ids, pair_template
 from pipeline.tokens.huggingface import write_huggingface
-from pipeline.tokens.tokenizer import SPECIALS, Tokenizer, with_our_specials
+from pipeline.tokens.tokenizer import (
+    SPECIALS,
+    Tokenizer,
+    with_more_specials,
+    with_our_specials,
+)
 
 # Every piece is two earlier ones joined, as learning a vocabulary makes them.
 MERGED = (b"th", b"the", b" the", "中文".encode()[:2], "中".encode(), "文".encode()[:2],
@@ -62,14 +69,53 @@ def test_generated_conversations_render_to_the_trained_ids(ours, theirs, turns):
 @given(TURNS.filter(lambda turns: turns[-1][0] != "assistant"))
 def test_generated_conversations_render_to_what_is_served_in_pairs(ours, theirs, turns):
     messages = [{"role": role, "content": text} for role, text in turns]
-    found = rendered(theirs, turns, add_generation_prompt=True, chat_template=PAIR_TEMPLATE)
+    found = rendered(theirs, turns, add_generation_prompt=True, chat_template=pair_template())
     assert found == message_ids(messages, ours, "answer", "pair")
 
 
 @pytest.mark.parametrize("marker", SPECIALS)
-@pytest.mark.parametrize("template", [None, PAIR_TEMPLATE], ids=["chat", "pair"])
+@pytest.mark.parametrize("template", [None, pair_template()], ids=["chat", "pair"])
 def test_a_marker_in_a_message_is_refused_where_it_would_forge_a_turn(theirs, marker, template):
     turns = [("user", f"a{marker}b")]
     options = {} if template is None else {"chat_template": template}
     with pytest.raises(TemplateError, match="which would be read as a token"):
         rendered(theirs, turns, **options)
+
+
+QUOTING = '<|"it\'s"\\n%}|>'
+
+
+@pytest.fixture(scope="module")
+def with_more(ours: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("more")
+    write_huggingface(with_more_specials(ours, ["<|tool|>", QUOTING], mask=True), folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("marker", ["<|mask|>", "<|tool|>", QUOTING])
+@pytest.mark.parametrize("form", ["chat", "pair"])
+def test_special_tokens_added_to_a_vocabulary_are_refused_too(
+    with_more: Any, ours: Tokenizer, marker: str, form: str
+) -> None:
+    specials = with_more.get_added_vocab()
+    options = {} if form == "chat" else {"chat_template": pair_template(specials)}
+    assert "ab" in with_more.decode(rendered(with_more, [("user", "ab")], **options))
+    with pytest.raises(TemplateError, match="which would be read as a token"):
+        rendered(with_more, [("user", f"a{marker}b")], **options)
+
+
+@pytest.mark.parametrize("template", [None, pair_template()], ids=["chat", "pair"])
+@pytest.mark.parametrize(("message", "told"), [
+    ({"role": "user", "content": [{"type": "text", "text": "hi"}]}, "must be text"),
+    ({"role": "user", "content": None}, "must be text"),
+    ({"role": "user", "content": 3}, "must be text"),
+    ({"role": "user"}, "must be text"),
+    ({"role": "tool", "content": "x"}, "use system, user or assistant"),
+    ({"role": "User", "content": "x"}, "use system, user or assistant"),
+])  # fmt: skip
+def test_a_message_that_is_no_text_of_a_known_role_is_refused(
+    theirs: Any, template: str | None, message: dict[str, Any], told: str
+) -> None:
+    options = {} if template is None else {"chat_template": template}
+    with pytest.raises(TemplateError, match=told):
+        theirs.apply_chat_template([message], tokenize=False, **options)

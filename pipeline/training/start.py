@@ -91,8 +91,8 @@ def _check_vocabulary(start: AnyStart, vocabulary: Tokenizer, root: Path) -> Non
         if file.is_file() and (text := _told_apart(file, vocabulary)) is not None:
             raise ConfigError(
                 f"pretrain.start.path={start.path} has another tokenizer than this run: they cut "
-                f"{text[:40]!r} differently; import that one (mill tokenizer import), or train "
-                "from scratch"
+                f"{text[:40]!r} differently; set tokenizer: {{kind: published, name: ...}} if "
+                "it is a published one, or train from scratch"
             )
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from uuid import UUID
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
@@ -10,6 +12,8 @@ from flows.display import Display
 from flows.failure import retry_command
 from flows.logs import quiet_user_errors
 from flows.run import Call, current_call
+from flows.show import guarded
+from flows.zombies import crash_stale_tasks
 from pipeline.store.errors import TrainingError
 
 MAX_ATTEMPTS = 4
@@ -32,6 +36,8 @@ def begin(display: Callable[[], Display]) -> Call:
             f"this run was started {attempts} times and crashed each time; look at its log and the "
             "worker's, then start a new run"
         )
+    if attempts > 1:
+        guarded(None, partial(crash_stale_tasks, UUID(str(flow_run.id))))
     call = current_call(display)
     context = FlowRunContext.get()
     if not is_deployment_run() or context is None or context.flow_run is None:

@@ -19,7 +19,7 @@ from pipeline.store.errors import ArtifactError, MillError
 from pipeline.store.secrets import redacted
 
 # The machine's answers that its owner can change; every other OSError is a fault of ours.
-_OWNERS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+_OWNERS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="mill",

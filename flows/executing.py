@@ -1,6 +1,7 @@
 """Carry out a graph: predict, refuse what cannot work, run, report."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +58,8 @@ def execute(
             raise
         finally:
             if prediction is not None:
-                prediction.record(run.records, root / "journal" / run.run_id / "plan.json")
+                with suppress(OSError):  # a full disk must not hide why the run ended
+                    prediction.record(run.records, root / "journal" / run.run_id / "plan.json")
         finish(run, made)
     if config.tracking.enabled:
         from pipeline.tracking.abandoned import close_dead_runs  # mlflow, loaded by now

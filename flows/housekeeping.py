@@ -2,6 +2,7 @@
 
 orphans    temporary files (*.tmp-PID), probes and unfinished directories nobody works on
 journals   of runs that MLflow has, after keep_days
+task runs  that Prefect calls running though their flow run has ended
 """
 
 import os
@@ -21,6 +22,7 @@ from flows import show, signals
 from flows.beginning import begin
 from flows.root import prepare_root
 from flows.settings import ROOT_VARIABLE, HousekeepingSettings
+from flows.zombies import crash_stale_tasks
 from pipeline.artifacts import DIRECTORIES
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import file_lock
@@ -187,6 +189,8 @@ def housekeeping(
     num_bytes = sum(one.num_bytes for one, went in rows if went or dry_run)
     free = shutil.disk_usage(place)
     show.guarded(None, lambda: signals.disk(place))
+    if not dry_run:
+        show.guarded(None, crash_stale_tasks)
     text = (
         f"{'would remove' if dry_run else 'removed'} {len(rows)} things, {num_bytes / 1e6:,.1f} MB;"
         f" {free.free / 1e9:,.1f} GB ({free.free / free.total:.0%}) of the disk are free"

@@ -8,7 +8,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -264,7 +264,8 @@ def open_run(
     finally:
         if tracking is not None:
             records = [asdict(record) for record in run.records]
-            write_json(root / "journal" / run_id / "stages.json", records)
+            with suppress(OSError):  # a full disk must not hide why the run ended
+                write_json(root / "journal" / run_id / "stages.json", records)
             tracking.finish(status)
 
 

@@ -12,13 +12,24 @@ sets a heartbeat every 30 s.
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.states import Crashed
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE = timedelta(seconds=100)
@@ -145,6 +156,30 @@ def give_up(times: int = MAX_CRASHES, within: timedelta = timedelta(hours=2)) ->
 def shipped() -> list[AutomationCore]:
     """What `mill deploy` creates."""
     return [crash_on_silence(), crash_on_no_start(), retry_crashed(), give_up()]
+
+
+def crash_stale_tasks(flow_run_id: UUID | None = None) -> int:
+    """End task runs that are still called running though their process is gone; how many.
+
+    Of `flow_run_id`, asked as its next attempt begins; without it, of all flow runs that ended.
+    Prefect starts tasks anew in every attempt, and nobody else would ever end the old ones.
+    """
+    ended = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+    of_runs = (
+        FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ended)))
+        if flow_run_id is None
+        else FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    )
+    under_way = TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+    with get_client(sync_client=True) as client:
+        stale = client.read_task_runs(
+            flow_run_filter=of_runs,
+            task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=under_way)),
+        )
+        state = Crashed(message="Its process was killed; nothing more came of this attempt.")
+        for task_run in stale:
+            client.set_task_run_state(task_run.id, state, force=True)
+    return len(stale)
 
 
 async def replace(client: PrefectClient, automation: AutomationCore) -> None:

@@ -3,6 +3,7 @@
 The kill comes with the n-th `os.replace` or `os.fsync` of that stage: in the middle of writing.
 """
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -86,6 +87,10 @@ def _run(
             run(config, Call(Display(quiet=True)), orchestrated=False)
     except MillError as error:
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        sys.exit(4)  # as the command line ends where there is no room
 
 
 def identities(root: Path) -> dict[str, str]:

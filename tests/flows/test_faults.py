@@ -90,7 +90,7 @@ def test_root_that_cannot_be_written_is_refused_before_work(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "code"), [("terminate", 143)])
+@pytest.mark.parametrize(("fault", "code"), [("terminate", 143), ("full_disk", 4)])
 def test_fault_in_every_stage_ends_with_its_code_and_changes_nothing(
     small_run: Path, tmp_path: Path, fault: str, code: int
 ) -> None:

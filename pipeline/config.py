@@ -31,7 +31,7 @@ from pipeline.store.runtime import Journal, Progress, Runtime
 from pipeline.store.secrets import REMEDY, keys_with_credentials, redacted
 from pipeline.store.settings_file import read_settings
 from pipeline.tracking.config import TrackingConfig
-from pipeline.training.config import FinetuneConfig, PretrainConfig
+from pipeline.training.config import DECIDED_BY_SIZE, FinetuneConfig, PretrainConfig
 
 
 class RuntimeConfig(BaseModel):
@@ -201,7 +201,24 @@ def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, override and validate a configuration file."""
-    return validate(read_settings(path, overrides), where=str(path))
+    settings = read_settings(path, overrides)
+    _make_room_for_size(settings, overrides)
+    return validate(settings, where=str(path))
+
+
+def _make_room_for_size(settings: dict[str, Any], overrides: Sequence[str]) -> None:
+    """`pretrain.size=auto` on the command line takes the file's model, horizon... out of the way.
+
+    A file that sets both is refused, and so is another override beside it.
+    """
+    named = [override.partition("=")[0] for override in overrides]
+    section = settings.get("pretrain")
+    if "pretrain.size" not in named or not isinstance(section, dict):
+        return
+    if section.get("size") == "auto":
+        for name in DECIDED_BY_SIZE:
+            if not any(f"{given}.".startswith(f"pretrain.{name}.") for given in named):
+                section.pop(name, None)
 
 
 def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusConfig:

@@ -29,6 +29,12 @@ _RECOMPUTE = (
 _SKIPPED = "Steps in a row with a non-finite loss or gradient, or a spike, that end the run."
 
 
+DECIDED_BY_SIZE = (
+    "model", "batch_rows", "micro_batch_rows", "horizon", "optimizer", "schedule",
+)  # fmt: skip
+"""What `size: auto` chooses; none of it may be set beside it."""
+
+
 def required(description: str, **limits: Any) -> Any:
     """A dataclass field without a default, described and bounded like `setting`."""
     return field(metadata={"description": description, **limits})
@@ -258,7 +264,7 @@ def _check_auto(config: PretrainConfig) -> None:
         )
     if not isinstance(config.start, Scratch):
         raise ValueError("size: auto chooses a new model; leave start out, or name a horizon")
-    for name in ("model", "batch_rows", "micro_batch_rows", "horizon", "optimizer", "schedule"):
+    for name in DECIDED_BY_SIZE:
         if getattr(config, name) != PretrainConfig.__dataclass_fields__[name].default:
             raise ValueError(f"{name} is chosen by size: auto; leave it out, or leave size out")
 

@@ -1,16 +1,20 @@
 """The settings check themselves, with pydantic and without."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from model.architectures import Qwen3Config
 from model.optim import AdamWConfig, MuonConfig
+from pipeline.config import load
+from pipeline.store.errors import ConfigError
 from pipeline.training.config import (
     Epochs,
     FinetuneConfig,
     FromCheckpoint,
+    Minutes,
     PretrainConfig,
     Steps,
     Tokens,
@@ -91,3 +95,22 @@ def test_job_survives_its_file(tmp_path, world):
     write_job(tmp_path / "copy.json", job)
     assert read_job(tmp_path / "copy.json") == job
     assert job.optimizer == AdamWConfig(betas=(0.8, 0.9))
+
+
+TINY_FILE = Path(__file__).parents[2] / "flows" / "configs" / "tiny.yaml"
+AUTO = ["pretrain.size=auto", "pretrain.budget={minutes: 1}"]
+
+
+def test_size_on_the_command_line_takes_the_files_choices_out_of_the_way():
+    config = load(TINY_FILE, AUTO).pretrain
+    assert (config.size, config.budget, config.model) == ("auto", Minutes(1), None)
+    assert config.context_length == 128  # the file's own: size does not decide it
+    assert config.prompts == ("Return the",)
+
+
+@pytest.mark.parametrize("beside", ["pretrain.model.layers=3", "pretrain.batch_rows=4"])
+def test_size_and_what_it_decides_on_one_command_line_are_refused(beside):
+    with pytest.raises(ConfigError, match="is chosen by size: auto"):
+        load(TINY_FILE, [*AUTO, beside])
+    with pytest.raises(ConfigError, match="budget is set without size"):
+        load(TINY_FILE, AUTO[1:])

@@ -1,4 +1,4 @@
-"""The grouped commands of `mill`: corpus, sft, tokenizer, store, registry.
+"""The grouped commands of `mill`: corpus, sft, tokenizer, store, registry, export.
 
 Heavy packages are imported inside the commands: `mill --help` must answer at once.
 """
@@ -39,6 +39,9 @@ store_app = typer.Typer(help="Verify, sync and look into the store.", no_args_is
 registry_app = typer.Typer(help="Move the champion alias.", no_args_is_help=True)
 
 
+export_app = typer.Typer(help="Write a model in a form for other programs.", no_args_is_help=True)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add all groups."""
     app.add_typer(corpus_app, name="corpus")
@@ -46,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(tokenizer_app, name="tokenizer")
     app.add_typer(store_app, name="store")
     app.add_typer(registry_app, name="registry")
+    app.add_typer(export_app, name="export")
 
 
 @corpus_app.command("clean")
@@ -221,3 +225,20 @@ def registry_rollback(
     from flows.commands.registry import rollback_version
 
     rollback_version(name, root=root, uri=uri)
+
+
+@export_app.command("gguf")
+def export_gguf(
+    model: Annotated[
+        str, typer.Argument(help="export@fp, models:/NAME@champion, a Hugging Face directory.")
+    ],
+    target: Annotated[Path, typer.Argument(help="The file to write, model.gguf.")],
+    precision: Annotated[
+        Literal["f32", "f16", "bf16", "q8_0"], typer.Option(help="Of the matrices.")
+    ] = "f32",
+    root: RootOption = Path("runs"),
+) -> None:
+    """Write one file for llama.cpp."""
+    from flows.commands.export_gguf import write_gguf  # heavy: torch
+
+    write_gguf(model, target, precision=precision, root=root)

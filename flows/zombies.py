@@ -29,7 +29,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.states import Crashed
+from prefect.states import Crashed, State
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENCE = timedelta(seconds=100)
@@ -176,7 +176,9 @@ def crash_stale_tasks(flow_run_id: UUID | None = None) -> int:
             flow_run_filter=of_runs,
             task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=under_way)),
         )
-        state = Crashed(message="Its process was killed; nothing more came of this attempt.")
+        state: State[Any] = Crashed(
+            message="Its process was killed; nothing more came of this attempt."
+        )
         for task_run in stale:
             client.set_task_run_state(task_run.id, state, force=True)
     return len(stale)

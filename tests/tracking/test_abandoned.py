@@ -57,3 +57,17 @@ def test_store_that_is_away_leaves_the_rest_to_the_sync(tmp_path: Path) -> None:
     away = TrackingConfig(uri="http://127.0.0.1:9")
     assert close_dead_runs(tmp_path, away) == 1
     assert close_dead_runs(tmp_path, away) == 0
+
+
+def test_registration_that_was_killed_ends_with_its_run(tmp_path: Path) -> None:
+    tracking = start_tracking(QUIET, tmp_path, "parent", "parent", {})
+    parent = tracking.mlflow_run_id(wait_seconds=60)
+    opened = open_store(default_uri(tmp_path), tmp_path, QUIET.experiment)
+    for name, ended in (("killed", None), ("done", "FINISHED")):
+        child = opened.client.create_run(
+            opened.experiment_id, run_name=name, tags={"mlflow.parentRunId": str(parent)}
+        )
+        if ended is not None:
+            opened.client.set_terminated(child.info.run_id, ended)
+    tracking.finish("FINISHED")
+    assert statuses(tmp_path) == {"parent": "FINISHED", "killed": "KILLED", "done": "FINISHED"}

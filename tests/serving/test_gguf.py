@@ -1,4 +1,4 @@
-"""The GGUF file holds every tensor and token; tests/consumer runs it in llama.cpp itself."""
+"""The GGUF file holds every tensor and token, where llama.cpp looks for them."""
 
 import json
 from pathlib import Path

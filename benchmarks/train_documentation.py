@@ -134,7 +134,7 @@ def equal_seconds(
             evaluate_after=[limit * part / 6 for part in range(1, 6)],
         )  # fmt: skip
         end[arm] = scale * result["curve"][-1]["validation_loss"]
-        curves += lines(f"documentation, {limit} s", NAMES[arm], 0, result)
+        curves += lines(f"documentation {limit} s", NAMES[arm], 0, result)
     rows = [
         Row(f"documentation, validation after {limit} s", "bits per byte", (end["ours"],), "lower",
             f"{NAMES[peer]}, same shape, bfloat16", (end[peer],))
@@ -173,7 +173,7 @@ def equal_data(
                 variables={"TORCHDYNAMO_DISABLE": "1"},
             )  # fmt: skip
             best[arm] = scale * min(point["validation_loss"] for point in result["curve"])
-            curves += lines(f"{unique:,} ids, {passes} passes", NAMES[arm], 0, result)
+            curves += lines(f"{unique} ids {passes} passes", NAMES[arm], 0, result)
         for peer in ("nanogpt", "simple"):
             rows.append(
                 Row(f"{unique:,} unique ids, {passes} passes: lowest validation", "bits per byte",

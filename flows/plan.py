@@ -119,6 +119,8 @@ class Workload:
     epochs: float | None
     activation_bytes: float
     workers: int
+    minutes: float | None = None
+    """Of training, where `size: auto` has them for its budget."""
 
 
 def describe(stage: str, load: Workload) -> tuple[float, str, float, float, float]:
@@ -138,11 +140,22 @@ def describe(stage: str, load: Workload) -> tuple[float, str, float, float, floa
     if stage == "pretrain":
         teraflops = load.training_tokens * load.flops_per_token / 1e12
         memory = PROCESS_MEMORY + load.parameters * 20 + load.activation_bytes
+        if load.minutes is not None:
+            return load.minutes, "minutes", load.minutes * 60, memory, load.parameters * 40
         return teraflops, "TFLOP", teraflops * SECONDS_PER_TERAFLOP, memory, load.parameters * 40
     if stage == "examples":
         return 1.0, "run", SECONDS_FIXED[stage], data_memory, 20e6
     memory = PROCESS_MEMORY + load.parameters * 20 + load.activation_bytes
     return 1.0, "run", SECONDS_FIXED.get(stage, 5.0), memory, load.parameters * 8
+
+
+def _training(load: Workload) -> str:
+    """What is trained on what, as far as it is known before `size: auto` has measured."""
+    epochs = "" if load.epochs is None else f", about {load.epochs:.2f} epochs"
+    tokens = "" if load.minutes is not None else f"{load.training_tokens:,.0f} tokens{epochs}, "
+    if not load.parameters:
+        return f"{tokens}size chosen when it starts"
+    return f"{tokens}{load.parameters / 1e6:.1f} M parameters"
 
 
 def predicted_rows(
@@ -163,9 +176,7 @@ def predicted_rows(
             seconds = work * rates[action.stage, unit]
         note = ""
         if action.stage == "pretrain":
-            epochs = "" if load.epochs is None else f", about {load.epochs:.2f} epochs"
-            millions = load.parameters / 1e6
-            note = f"{load.training_tokens:,.0f} tokens{epochs}, {millions:.1f} M parameters"
+            note = _training(load)
         rows.append(
             StagePrediction(
                 action.stage, action.title, "build", seconds, memory, disk, work, unit, note

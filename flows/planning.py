@@ -13,7 +13,7 @@ from flows.plan import Prediction, Workload, predicted_rows
 from flows.run import Run, open_run
 from pipeline.config import RunConfig
 from pipeline.store.errors import DataError
-from pipeline.training.config import PretrainConfig, Tokens
+from pipeline.training.config import Minutes, PretrainConfig, Tokens
 
 # Text per byte of input; measured on this Python's packages, and usual for compressed text.
 TEXT_SHARE = {"pydocs": 0.15, ".gz": 4.0, ".zst": 4.0, ".parquet": 3.0}
@@ -54,6 +54,7 @@ def workload(config: RunConfig, root: Path) -> Workload:
     return Workload(
         read_bytes, text_bytes, parameters, tokens, flops,
         tokens / unique if unique else None, activations, workers,
+        budget.minutes if isinstance(budget, Minutes) else None,
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def run_config(
 
         if only is not None and only not in NAMES:
             raise ConfigError(f"--only={only} is no stage; stages are {', '.join(NAMES)}")
-        config = validate(settings, where=str(path))
+        config = validate(settings, where=str(path), overrides=overrides)
         run_it = run_night if night else run_language_model
         call = Call(display, only, command=_command(path, overrides, only, orchestrated, night))
         quiet_user_errors()

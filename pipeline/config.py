@@ -190,23 +190,26 @@ class RunConfig(CorpusConfig):
         return self.examples, self.finetune
 
 
-def validate(settings: Mapping[str, Any], *, where: str) -> RunConfig:
-    """The RunConfig of `settings`; a ConfigError lists every wrong key with what is allowed."""
+def validate(
+    settings: Mapping[str, Any], *, where: str, overrides: Sequence[str] = ()
+) -> RunConfig:
+    """The RunConfig of `settings`; a ConfigError lists every wrong key with what is allowed.
+
+    `overrides` are those of the command line that are in `settings` already.
+    """
     _refuse_credentials(settings, where=where)
     try:
-        return RunConfig.model_validate(dict(settings))
+        return RunConfig.model_validate(_with_room_for_size(settings, overrides))
     except ValidationError as error:
         raise ConfigError(explain(error, where=where)) from error
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, override and validate a configuration file."""
-    settings = read_settings(path, overrides)
-    _make_room_for_size(settings, overrides)
-    return validate(settings, where=str(path))
+    return validate(read_settings(path, overrides), where=str(path), overrides=overrides)
 
 
-def _make_room_for_size(settings: dict[str, Any], overrides: Sequence[str]) -> None:
+def _with_room_for_size(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`pretrain.size=auto` on the command line takes the file's model, horizon... out of the way.
 
     A file that sets both is refused, and so is another override beside it.
@@ -214,11 +217,16 @@ def _make_room_for_size(settings: dict[str, Any], overrides: Sequence[str]) -> N
     named = [override.partition("=")[0] for override in overrides]
     section = settings.get("pretrain")
     if "pretrain.size" not in named or not isinstance(section, dict):
-        return
-    if section.get("size") == "auto":
-        for name in DECIDED_BY_SIZE:
-            if not any(f"{given}.".startswith(f"pretrain.{name}.") for given in named):
-                section.pop(name, None)
+        return dict(settings)
+    if section.get("size") != "auto":
+        return dict(settings)
+    kept = {
+        name: value
+        for name, value in section.items()
+        if name not in DECIDED_BY_SIZE
+        or any(f"{given}.".startswith(f"pretrain.{name}.") for given in named)
+    }
+    return {**settings, "pretrain": kept}
 
 
 def load_corpus(path: Path, overrides: Sequence[str] = ()) -> CorpusConfig:

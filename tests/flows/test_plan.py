@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.plan import Prediction, StagePrediction, learned_rates
+from flows.plan import Prediction, StagePrediction, Workload, learned_rates, predicted_rows
 from flows.run import StageRecord
 
 
@@ -24,3 +24,10 @@ def test_rate_is_learned_from_a_whole_stage(tmp_path):
 def test_resumed_stage_teaches_no_rate_because_this_run_saw_only_the_rest_of_it(tmp_path):
     record(tmp_path, "1", resumed=True)
     assert learned_rates(tmp_path) == {}
+
+
+def test_minutes_of_a_size_chosen_later_are_the_time_of_pretraining(tmp_path):
+    built = StageRecord("pretrain", "pretrain", "build", 0.0, "")
+    load = Workload(1e6, 1e6, 0.0, 0.0, 0.0, 0.0, 0.0, 1, minutes=2.0)
+    (row,) = predicted_rows([built], load, tmp_path)
+    assert row.seconds == 120 and row.note == "size chosen when it starts"

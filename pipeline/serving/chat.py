@@ -90,8 +90,13 @@ def pieces(loaded: LoadedModel, request: Request) -> Iterator[Piece]:
         raise ConfigError(str(error)) from error
     bytes_of = loaded.tokenizer.token_bytes
     silent = frozenset(loaded.tokenizer.specials.values())  # never shown
+    size = loaded.tokenizer.vocab_size  # a model may have rows behind it
+
+    def shown(token: int) -> bytes:
+        return b"" if token in silent or token >= size else bytes_of(token)
+
     return _text(
-        ((b"" if new.token in silent else bytes_of(new.token), new.stopped) for new in tokens),
+        ((shown(new.token), new.stopped) for new in tokens),
         request.stop,
         len(ids),
     )

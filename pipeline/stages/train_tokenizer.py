@@ -1,4 +1,4 @@
-"""Stage `tokenizer`: learn a byte-level BPE from the cleaned corpus, or take a published one."""
+"""Stage `tokenizer`: learn a byte-level BPE from the cleaned corpus, or take one that is there."""
 
 import hashlib
 import heapq
@@ -15,6 +15,7 @@ from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.files import sha256_bytes
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
+from pipeline.tokens.adopted import adopt, identity
 from pipeline.tokens.huggingface import write_huggingface
 from pipeline.tokens.merges import parse_ranks
 from pipeline.tokens.patterns import PATTERNS, PatternName
@@ -92,20 +93,35 @@ class PublishedTokenizerConfig(BaseModel):
     )
 
 
-TokenizerConfig = Annotated[
-    TrainedTokenizerConfig | PublishedTokenizerConfig, Field(discriminator="kind")
-]
+class HuggingFaceTokenizerConfig(BaseModel):
+    """The tokenizer of a downloaded model, to go on from that model's weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["huggingface"] = "huggingface"
+    path: str = Field(
+        title="Directory",
+        description="where tokenizer.json is: a byte-level BPE, as of GPT-2, Llama 3 and Qwen",
+        min_length=1,
+    )
+    mask: bool = _MASK_FIELD
+    more_specials: tuple[str, ...] = _MORE_FIELD
+
+
+AnyTokenizerConfig = TrainedTokenizerConfig | PublishedTokenizerConfig | HuggingFaceTokenizerConfig
+TokenizerConfig = Annotated[AnyTokenizerConfig, Field(discriminator="kind")]
 
 
 def train_tokenizer(
-    config: TrainedTokenizerConfig | PublishedTokenizerConfig,
+    config: AnyTokenizerConfig,
     corpus: CleanedCorpus,
     *,
     root: Path,
     runtime: Runtime,
     ranks_folders: Sequence[Path] = (),
 ) -> TrainedTokenizer:
-    """Train on `corpus`, or take the published encoding, whose identity does not depend on it.
+    """Train on `corpus`, or take a published encoding or a model's own tokenizer, whose identity
+    does not depend on it.
 
     `ranks_folders` are searched for published ranks before tiktoken's default cache folder.
     """
@@ -114,6 +130,8 @@ def train_tokenizer(
         if config.file:
             places = [Path(config.file).expanduser()]
         return _published(config, places, root=root, runtime=runtime)
+    if isinstance(config, HuggingFaceTokenizerConfig):
+        return _adopted(config, root=root, runtime=runtime)
     check_vocab_size(config.vocab_size)
     key = artifact_key("tokenizer", VERSION, _identity(plain(config)), [corpus.key])
 
@@ -162,6 +180,27 @@ def _published(
         tokenizer = with_more_specials(tokenizer, config.more_specials, mask=config.mask)
         _save(tokenizer, directory)
         return Outcome({**_facts(tokenizer), "published": publication.ranks_name})
+
+    directory = root / "tokenizer" / short(key.fingerprint)
+    path = build(key, directory, work, root=root, runtime=runtime)
+    return TrainedTokenizer(path, key.fingerprint)
+
+
+def _adopted(
+    config: HuggingFaceTokenizerConfig, *, root: Path, runtime: Runtime
+) -> TrainedTokenizer:
+    source = Path(config.path).expanduser()
+    settings = {
+        "kind": "huggingface", "specials": list(SPECIALS),
+        **_identity({"mask": config.mask, "more_specials": list(config.more_specials)}),
+    }  # fmt: skip
+    # The content decides, wherever the directory lies.
+    key = artifact_key("tokenizer", VERSION, settings, [f"vocabulary@{identity(source)}"])
+
+    def work(directory: Path) -> Outcome:
+        tokenizer = with_more_specials(adopt(source), config.more_specials, mask=config.mask)
+        _save(tokenizer, directory)
+        return Outcome(_facts(tokenizer))
 
     directory = root / "tokenizer" / short(key.fingerprint)
     path = build(key, directory, work, root=root, runtime=runtime)

@@ -89,7 +89,8 @@ def shard_facts(
     measured = Measured()
     for i in chosen:
         ids = opened.document(i)[2][1 : 1 + MEASURED_TOKENS]
-        measured.add(tokenizer, tokenizer.decode(ids[ids < len(tokenizer.ranks)].tolist()))
+        words = ids[~np.isin(ids, list(tokenizer.specials.values()))]
+        measured.add(tokenizer, tokenizer.decode(words.tolist()))
     shown = []
     for i in chosen[:samples]:
         doc_id, source, tokens = opened.document(i)

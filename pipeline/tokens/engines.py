@@ -141,9 +141,9 @@ class _Proved(NamedTuple):
 
 
 def _proved(tokenizer: Tokenizer, path: Path, texts: Sequence[bytes]) -> _Proved:
-    """gigatoken if it is installed, knows the pattern, and agrees on every text."""
+    """gigatoken if it is installed, knows pattern and Unicode form, and agrees on every text."""
     schemes = {PATTERNS[name]: scheme for name, scheme in _SCHEMES.items()}
-    if tokenizer.pattern not in schemes:
+    if tokenizer.pattern not in schemes or tokenizer.normalizer is not None:
         return _Proved(None)
     try:
         fast = Gigatoken(tokenizer, path, schemes[tokenizer.pattern])

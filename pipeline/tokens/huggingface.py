@@ -32,7 +32,7 @@ def tokenizer_document(tokenizer: Tokenizer) -> dict[str, Any]:
         return "".join(alphabet[byte] for byte in token)
 
     ordered = sorted(tokenizer.ranks, key=tokenizer.ranks.__getitem__)
-    pairs = (merge_of(token, tokenizer.ranks) for token in ordered if len(token) > 1)
+    pairs = [merge_of(token, tokenizer.ranks) for token in ordered if len(token) > 1]
     specials = sorted(tokenizer.specials.items(), key=lambda item: item[1])
     # Special tokens stand in the vocabulary too: their ids hold even where the ids below have gaps.
     vocab = {spelt(token): tokenizer.ranks[token] for token in ordered} | dict(specials)
@@ -41,7 +41,7 @@ def tokenizer_document(tokenizer: Tokenizer) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [_added(text, i) for text, i in specials],
-        "normalizer": None,
+        "normalizer": {"type": tokenizer.normalizer} if tokenizer.normalizer else None,
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [
@@ -64,7 +64,8 @@ def tokenizer_document(tokenizer: Tokenizer) -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            # Some vocabularies have tokens that no merges make; tiktoken takes them as whole words.
+            "ignore_merges": None in pairs,
             "vocab": vocab,
             "merges": [[spelt(left), spelt(right)] for left, right in filter(None, pairs)],
         },

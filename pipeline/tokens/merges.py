@@ -5,7 +5,7 @@ On disk tiktoken's own text form, one line `base64(token) id` per token, ids asc
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pipeline.store.errors import DataError
 
@@ -19,8 +19,11 @@ def format_ranks(ranks: Mapping[bytes, int]) -> bytes:
     return b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in ordered)
 
 
-def parse_ranks(data: bytes, *, where: str) -> Ranks:
-    """Ranks from the bytes of a `.tiktoken` file; DataError names the line that is wrong."""
+def parse_ranks(data: bytes, *, where: str, others: Collection[int] = ()) -> Ranks:
+    """Ranks from the bytes of a `.tiktoken` file; DataError names the line that is wrong.
+
+    `others` are ids that special tokens have.
+    """
     ranks: Ranks = {}
     for number, line in enumerate(data.splitlines(), start=1):
         if not line:
@@ -32,13 +35,18 @@ def parse_ranks(data: bytes, *, where: str) -> Ranks:
             raise DataError(
                 f"{where} line {number} is not `base64 rank`: {line[:60]!r}; use an intact file"
             ) from error
-    check_ranks(ranks, where=where)
+    check_ranks(ranks, where=where, others=others)
     return ranks
 
 
-def check_ranks(ranks: Mapping[bytes, int], *, where: str) -> None:
-    """DataError unless ids are 0..n-1 and every byte is a token, so any text can be encoded."""
-    if sorted(ranks.values()) != list(range(len(ranks))):
+def check_ranks(ranks: Mapping[bytes, int], *, where: str, others: Collection[int] = ()) -> None:
+    """DataError unless ids are 0..n-1 and every byte is a token, so any text can be encoded.
+
+    Ids in `others` are left out: a special token may stand before or between the ranks.
+    """
+    last = max(ranks.values(), default=-1)
+    taken = frozenset(others)
+    if sorted(ranks.values()) != [i for i in range(last + 1) if i not in taken]:
         raise DataError(f"{where} does not hold the ranks 0 to {len(ranks) - 1}, each once")
     missing = [byte for byte in range(NUM_BYTES) if bytes([byte]) not in ranks]
     if missing:

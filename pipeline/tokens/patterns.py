@@ -62,5 +62,8 @@ def for_huggingface(pattern: str) -> str:
 
     There `{1,3}+` repeats instead of being possessive, and `$` also matches before a line end. No
     pattern here splits differently without possessive quantifiers; they only save backtracking.
+    One that is not ours came from there and is left as it is.
     """
+    if pattern not in PATTERNS.values():
+        return pattern
     return _POSSESSIVE.sub(r"\1", pattern).replace("$", r"\z")

@@ -7,11 +7,12 @@
 Text never turns into a special token here: `<|eos|>` in a document is seven ordinary characters.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A byte-level BPE with special tokens after its ranks."""
+    """A byte-level BPE with special tokens, which in ours stand after its ranks."""
 
     name: str
     pattern: str
@@ -47,6 +48,8 @@ class Tokenizer:
     """Special token text -> id."""
     roles: Mapping[str, str]
     """`<|bos|>` ... `<|end|>` -> the special token that plays the role."""
+    normalizer: Literal["NFC"] | None = None
+    """The Unicode form that text is brought into first; None in all but some models of others."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -61,9 +64,11 @@ class Tokenizer:
                 f"{path / RANKS_FILE} is damaged: sha256 expected {description['ranks_sha256']}, "
                 f"found {sha256_bytes(data)}; delete {path} and rerun to rebuild it"
             )
-        ranks = parse_ranks(data, where=str(path / RANKS_FILE))
+        specials = description["specials"]
+        ranks = parse_ranks(data, where=str(path / RANKS_FILE), others=specials.values())
         names = (description["name"], description["pattern"])
-        return cls(*names, ranks, description["specials"], description["roles"])
+        normalizer = description.get("normalizer")
+        return cls(*names, ranks, specials, description["roles"], normalizer)
 
     def save(self, path: Path) -> None:
         """Write the ranks and the description into `path`."""
@@ -73,6 +78,7 @@ class Tokenizer:
             "pattern": self.pattern,
             "specials": dict(self.specials),
             "roles": dict(self.roles),
+            **({"normalizer": self.normalizer} if self.normalizer else {}),
             "vocab_size": self.vocab_size,
             "ranks_sha256": sha256_bytes(format_ranks(self.ranks)),
             "sha256": self.sha256,
@@ -91,16 +97,22 @@ class Tokenizer:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the encoding: ranks, pattern and special tokens, not the name."""
+        """Identity of the encoding: ranks, pattern, special tokens, Unicode form; not the name."""
         specials = "".join(f"{text} {i}\n" for text, i in sorted(self.specials.items()))
         roles = "".join(f"{role} {text}\n" for role, text in sorted(self.roles.items()))
         parts = (format_ranks(self.ranks), self.pattern.encode(), specials.encode(), roles.encode())
-        return sha256_bytes(b"\0".join(parts))
+        form = (self.normalizer.encode(),) if self.normalizer else ()
+        return sha256_bytes(b"\0".join((*parts, *form)))
 
     @cached_property
     def vocab_size(self) -> int:
         """One more than the highest id; a published vocabulary may leave ids below it unused."""
-        return 1 + max(len(self.ranks) - 1, *self.specials.values())
+        return 1 + max(self.last_rank, *self.specials.values())
+
+    @cached_property
+    def last_rank(self) -> int:
+        """The highest id that stands for text."""
+        return max(self.ranks.values())
 
     @property
     def bos(self) -> int:
@@ -162,9 +174,24 @@ class Tokenizer:
     def encode_array(self, text: str) -> npt.NDArray[np.uint32]:
         """Like `encode`, as a read-only array, without a Python list between."""
         try:
-            return self._encode(text)
+            return self._encode(self._normalized(text))
         except UnicodeEncodeError:
-            return self._encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+            whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return self._encode(self._normalized(whole))
+
+    def _normalized(self, text: str) -> str:
+        """The text in the tokenizer's Unicode form, by the tables of the package it came from.
+
+        That package's Unicode is older than Python's, which orders marks it does not know; what is
+        normal to Python is to it, too.
+        """
+        if self.normalizer is None or unicodedata.is_normalized(self.normalizer, text):
+            return text
+        # Imported here: ours, which have no normalizer, are used where the package is absent.
+        from tokenizers.normalizers import NFC
+
+        normal: str = NFC().normalize_str(text)
+        return normal
 
     def _encode(self, text: str) -> npt.NDArray[np.uint32]:
         try:
@@ -230,16 +257,16 @@ def with_more_specials(tokenizer: Tokenizer, more: Sequence[str], *, mask: bool)
             raise ConfigError(
                 f"the special token {text!r} is in the vocabulary already; name another"
             )
-        specials[text] = max(len(tokenizer.ranks), 1 + max(specials.values()))
+        specials[text] = 1 + max(tokenizer.last_rank, *specials.values())
     if MASK in added:
         roles[MASK] = MASK
-    return Tokenizer(tokenizer.name, tokenizer.pattern, tokenizer.ranks, specials, roles)
+    return replace(tokenizer, specials=specials, roles=roles)
 
 
 def extends(tokenizer: Tokenizer, earlier: Tokenizer) -> bool:
     """Whether every id of `earlier` means the same in `tokenizer`, which may have more after it."""
     return (
-        tokenizer.pattern == earlier.pattern
+        (tokenizer.pattern, tokenizer.normalizer) == (earlier.pattern, earlier.normalizer)
         and tokenizer.ranks == earlier.ranks
         and all(tokenizer.specials.get(text) == i for text, i in earlier.specials.items())
         and all(

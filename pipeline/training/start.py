@@ -51,7 +51,7 @@ def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) 
         model = _filled(config.model, vocab_size=vocab_size, context_length=config.context_length)
         return Start(model, None, "ours", {"kind": "scratch"}, ())
     found = _find(start, root)
-    if found.model.vocab_size < len(vocabulary.ranks):
+    if found.model.vocab_size <= vocabulary.last_rank:
         raise ConfigError(
             f"the weights of pretrain.start have a vocabulary of {found.model.vocab_size}, the "
             f"tokenizer has {vocab_size}, and not only by special tokens; train with the weights' "
@@ -91,8 +91,8 @@ def _check_vocabulary(start: AnyStart, vocabulary: Tokenizer, root: Path) -> Non
         if file.is_file() and (text := _told_apart(file, vocabulary)) is not None:
             raise ConfigError(
                 f"pretrain.start.path={start.path} has another tokenizer than this run: they cut "
-                f"{text[:40]!r} differently; set tokenizer: {{kind: published, name: ...}} if "
-                "it is a published one, or train from scratch"
+                f"{text[:40]!r} differently; set tokenizer: {{kind: huggingface, path: "
+                f"{start.path}}}, or train from scratch"
             )
 
 

@@ -7,6 +7,7 @@ from statistics import median
 
 from pipeline.tracking.journal import read_all
 from pipeline.tracking.ledger import Ledger
+from pipeline.tracking.lineage import WHOLE_RUN
 from pipeline.tracking.versions import GATE_TAG
 
 LOOK_BACK = 7
@@ -78,8 +79,8 @@ def _volume(journal: Path) -> Volume | None:
     """Of the last figures in a run's journal of the stage `clean`."""
     for record in reversed(read_all(journal).records):
         figures = record.metrics or {}
-        read = figures.get("facts/documents_read", 0.0)
+        read = figures.get(f"{WHOLE_RUN}/documents_read", 0.0)
         if read > 0:
-            kept = figures.get("facts/documents_kept", 0.0)
-            return Volume(kept, figures.get("facts/bytes_kept", 0.0), 1.0 - kept / read)
+            kept = figures.get(f"{WHOLE_RUN}/documents_kept", 0.0)
+            return Volume(kept, figures.get(f"{WHOLE_RUN}/bytes_kept", 0.0), 1.0 - kept / read)
     return None

@@ -11,6 +11,9 @@ from typing import Any
 from pipeline.artifacts import Artifact, seek_artifact
 from pipeline.store.fingerprint import MLFLOW_DIGITS
 
+WHOLE_RUN = "whole_run"
+"""Prefix of figures that have one value: MLflow draws charts by name, and curves come first so."""
+
 MAX_PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 MAX_MODEL_PARAM_CHARACTERS = 500  # guess; MLflow's own limit for a logged model is not documented
 ROLES = {
@@ -44,9 +47,9 @@ def parameters(config: Any) -> dict[str, str]:
 
 
 def figures_of_merit(facts: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among an artifact's facts, named `facts/...`."""
+    """The numbers among an artifact's facts, named `whole_run/...`."""
     return {
-        f"facts/{name}": float(value)
+        f"{WHOLE_RUN}/{name}": float(value)
         for name, value in flattened(facts)
         if isinstance(value, int | float) and not isinstance(value, bool)
     }

@@ -40,6 +40,7 @@ from pipeline.tracking.versions import (
     MODEL_TAG,
     PREVIOUS,
     Version,
+    description,
 )
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Registry:
                     FINGERPRINT_TAG: exported.fingerprint,
                     MODEL_TAG: model.model_id,
                 },
+                description=description(name, tags),
                 await_creation_for=0,  # it is there when the call returns
                 model_id=model.model_id,
             )
@@ -197,6 +199,8 @@ class Registry:
             return version
         for key, value in changed.items():
             self._client.set_model_version_tag(version.name, str(version.number), key, value)
+        text = description(version.name, {**version.tags, **changed})
+        self._client.update_model_version(version.name, str(version.number), text)
         own = (FINGERPRINT_TAG, MODEL_TAG)  # of this store; a restored version has others
         merged = {k: v for k, v in {**version.tags, **changed}.items() if k not in own}
         self._ledger.version(Entry(version.name, version.fingerprint, merged))

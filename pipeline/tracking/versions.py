@@ -15,6 +15,11 @@ EVAL_SET_USES_TAG = "gristmill.eval_set_uses"
 RESCORED_TAG = "gristmill.rescored_report"
 """Fingerprint of the report that measured a champion on an eval set that came after it."""
 ROLLED_BACK = "rolled_back"
+_SHOWN = {
+    "gristmill.bits_per_byte": "bits per byte",
+    "gristmill.response_loss": "response loss",
+    "gristmill.masked_nats_per_token": "nats per hidden token",
+}
 MAX_TAG_CHARACTERS = 4900  # MLflow takes 5,000 bytes or so, by store
 
 
@@ -39,3 +44,16 @@ class Version:
         return (
             f"{self.name} version {self.number} ({', '.join(self.aliases) or 'no alias'}): {reason}"
         )
+
+
+def description(name: str, tags: Mapping[str, str]) -> str:
+    """What MLflow's page says first about a version: verdict, figures, origin, how to load it."""
+    figures = [f"{title} {float(tags[key]):.4f}" for key, title in _SHOWN.items() if key in tags]
+    lines = [
+        f"**{tags.get(GATE_TAG, 'not judged')}**: {tags.get(REASON_TAG, 'the gate was not asked')}",
+        ", ".join(figures),
+        f"made from `{tags.get('gristmill.checkpoint', 'unknown')}`; the model card and the "
+        "certificate are among its files",
+        f'`mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")` answers with the champion',
+    ]
+    return "\n\n".join(line for line in lines if line)

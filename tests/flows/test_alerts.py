@@ -25,6 +25,7 @@ from pipeline.tracking.config import default_uri
 from pipeline.tracking.history import Volume, refusals_in_a_row, unusual, volumes
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.ledger import Entry, Ledger
+from pipeline.tracking.lineage import WHOLE_RUN
 from pipeline.tracking.versions import GATE_TAG
 
 USUAL = Volume(documents_kept=100.0, bytes_kept=1e6, drop_rate=0.2)
@@ -186,7 +187,7 @@ def test_history_is_that_of_the_same_model_and_without_the_run_itself(tmp_path):
         (directory / "config.json").write_text(json.dumps({"registry": {"name": name}}))
         journal = FileJournal(directory / "clean.jsonl")
         figures = {"documents_read": 10.0, "documents_kept": place, "bytes_kept": 5.0}
-        journal.metrics({f"facts/{key}": value for key, value in figures.items()}, step=0)
+        journal.metrics({f"{WHOLE_RUN}/{key}": value for key, value in figures.items()}, step=0)
         journal.close()
     found = volumes(tmp_path, "one", before="d")
     assert found == [Volume(2.0, 5.0, 0.8), Volume(0.0, 5.0, 1.0)]  # oldest first

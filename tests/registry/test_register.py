@@ -68,6 +68,9 @@ def test_gate_promotes_the_first_refuses_the_worse_and_promotes_the_better(world
     champion = at(world, CHAMPION)
     assert champion is not None
     assert champion.tags["gristmill.gate_reason"] == better.reason
+    with opened(world.root) as registry:
+        told = registry._client.get_model_version(BASE, "3").description
+    assert told.startswith(f"**promoted**: {better.reason}\n\nbits per byte 1.4000")
 
 
 def test_another_eval_set_never_promotes_silently(world: World) -> None:

@@ -154,7 +154,7 @@ def test_log_stage_records_config_lineage_facts_and_figures(root: Path, client: 
     mlflow = client(root)
     run = run_of(mlflow, "evaluate-base")
     assert run.data.params == {"bits": "1.5", "response_loss": "2.0"}
-    assert run.data.metrics["facts/bits_per_byte"] == 1.5
+    assert run.data.metrics["whole_run/bits_per_byte"] == 1.5
     assert run.data.tags["fingerprint"] == report.fingerprint
     inputs = {entry.dataset.name: entry.dataset for entry in run.inputs.dataset_inputs}
     assert inputs["pretrain"].digest == base.mlflow_digest

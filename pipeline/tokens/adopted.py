@@ -23,6 +23,11 @@ from pipeline.tokens.ranks import END_OF_TEXT, byte_alphabet
 from pipeline.tokens.tokenizer import BOS, EOS, MASK, PAD, SPECIALS, Tokenizer
 
 FILE = "tokenizer.json"
+# Digits each by itself, then GPT-2's split of what is between (SmolLM, StarCoder), as one
+# expression: white space before a digit stands at an end there.
+_DIGITS_THEN_GPT2 = (
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+"
+)
 
 
 class Described(NamedTuple):
@@ -200,6 +205,8 @@ def _pattern(described: Mapping[str, Any], *, where: str) -> str:
     match [(step.get("type"), step.get("use_regex", True)) for step in steps]:
         case [("ByteLevel", True)]:
             return PATTERNS["gpt2"]
+        case [("Digits", _), ("ByteLevel", True)] if steps[0].get("individual_digits"):
+            return _DIGITS_THEN_GPT2
         case [("Split", _), ("ByteLevel", False)] if "Regex" in steps[0]["pattern"]:
             theirs = str(steps[0]["pattern"]["Regex"])
             ours = (own for own in PATTERNS.values() if for_huggingface(own) == theirs)
@@ -221,7 +228,7 @@ def _roles(
         return next((name for name in (text, *names) if name in added), None)
 
     eos = known("eos", EOS, END_OF_TEXT)
-    if eos is None:
+    if eos is None or (isinstance(named.get("eos"), str) and eos != named["eos"]):
         raise ConfigError(
             f"{file.parent} names no eos_token that {FILE} has; add it to tokenizer_config.json"
         )

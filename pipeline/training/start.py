@@ -87,7 +87,7 @@ def _check_vocabulary(start: AnyStart, vocabulary: Tokenizer, root: Path) -> Non
                         "with its own tokenizer, or from scratch"
                     )
     if isinstance(start, HuggingFace):
-        file = Path(start.path) / "tokenizer.json"
+        file = Path(start.path).expanduser() / "tokenizer.json"
         if file.is_file() and (text := _told_apart(file, vocabulary)) is not None:
             raise ConfigError(
                 f"pretrain.start.path={start.path} has another tokenizer than this run: they cut "
@@ -117,7 +117,7 @@ def _find(start: AnyStart, root: Path) -> Start:
         folder = str(checkpoint.weights_path.parent)
         return Start(model, folder, "ours", {"kind": "checkpoint"}, (checkpoint.key,))
     if isinstance(start, HuggingFace):
-        directory = Path(start.path)
+        directory = Path(start.path).expanduser()
         files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
         if not files[0].is_file() or len(files) < 2:
             raise ConfigError(

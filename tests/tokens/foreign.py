@@ -52,6 +52,13 @@ def trained_with_specials() -> tokenizers.Tokenizer:
     return _trained(_split(LLAMA3), specials=("<unk>", "<|startoftext|>", "<|stop|>"))
 
 
+def smollm_like() -> tokenizers.Tokenizer:
+    """SmolLM: digits apart, then GPT-2's split; special tokens first."""
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    cut = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    return _trained(cut, specials=("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
+
+
 def save(made: tokenizers.Tokenizer, directory: Path, **config: object) -> Path:
     """`tokenizer.json`, and `tokenizer_config.json` with `config` in it."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -67,6 +74,7 @@ KINDS: dict[str, tuple[Callable[[], tokenizers.Tokenizer], dict[str, str | None]
         qwen_like,
         {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
     ),
+    "smollm": (smollm_like, {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}),
     "low": (trained_with_specials, {"bos_token": "<|startoftext|>", "eos_token": "<|stop|>"}),
 }
 

@@ -55,6 +55,7 @@ def test_every_text_has_their_ids_here_in_the_artifact_and_in_the_export(
     assert sorted(more) == [*range(original.get_vocab_size(), ours.vocab_size)]
 
 
+@pytest.mark.parametrize("theirs", ["qwen", "low"], indirect=True)
 def test_our_export_adopted_again_is_the_same_tokenizer(
     theirs: tuple[Path, tokenizers.Tokenizer], tmp_path: Path
 ) -> None:
@@ -146,6 +147,12 @@ def test_what_cannot_be_used_is_refused_in_one_line(name: str, tmp_path: Path) -
     with pytest.raises(error, match=message) as caught:
         adopt(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_an_eos_that_the_tokenizer_lacks_is_not_replaced_by_another(tmp_path: Path) -> None:
+    save(gpt2_like(), tmp_path, eos_token="</s>")
+    with pytest.raises(ConfigError, match="names no eos_token that"):
+        adopt(tmp_path)
 
 
 def test_missing_and_half_files_are_named(tmp_path: Path) -> None:

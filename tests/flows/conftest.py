@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,11 @@ from flows.cli import main
 from flows.server import PrefectServer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+# A script's background job ignores SIGINT, and so would all that is started here: Prefect's worker
+# could not be stopped.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def small_settings(root: Path) -> dict:

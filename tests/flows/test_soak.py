@@ -5,6 +5,7 @@ Prefect or MLflow.
 """
 
 import fcntl
+import os
 import random
 import shutil
 import time
@@ -22,7 +23,11 @@ from tests.flows.conftest import small_settings, until
 from tests.flows.test_dev import alive
 from tests.flows.test_zombies import World
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif("GRISTMILL_SOAK" not in os.environ, reason="ten minutes or more: make soak"),
+]
 RUNS = 20
 KILLS = 10
 MOST_PER_RUN = 2  # the fifth start of a run is refused

@@ -9,13 +9,15 @@ from model.language_model import ArchitectureConfig, ComputeDtype, Initializatio
 from model.llama import LlamaConfig
 from model.qwen3 import Qwen3Config
 from model.settings import settings_from_dict, settings_to_dict
+from model.t5 import T5Config
 
 __all__ = [
     "AnyModel", "ArchitectureConfig", "BertConfig", "ComputeDtype", "GPT2Config", "Initialization",
-    "LanguageModel", "LlamaConfig", "Qwen3Config", "model_config_from_dict", "model_config_to_dict",
+    "LanguageModel", "LlamaConfig", "Qwen3Config", "T5Config", "model_config_from_dict",
+    "model_config_to_dict",
 ]  # fmt: skip
 
-AnyModel = GPT2Config | LlamaConfig | Qwen3Config | BertConfig
+AnyModel = GPT2Config | LlamaConfig | Qwen3Config | BertConfig | T5Config
 
 
 def model_config_from_dict(values: Mapping[str, Any]) -> AnyModel:

@@ -176,8 +176,11 @@ class Attention(nn.Module):
         *,
         bias: bool = False,
         qk_norm_epsilon: float | None = None,
+        scale: float | None = None,
     ) -> None:
+        """`scale` multiplies the scores; None is 1 / sqrt(head width)."""
         super().__init__()
+        self.scale = scale
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
         self.query = Linear(width, heads * head_width, bias=bias)
         self.key = Linear(width, kv_heads * head_width, bias=bias)
@@ -216,6 +219,7 @@ class Attention(nn.Module):
             value.transpose(1, 2),
             attn_mask=pattern.mask,
             is_causal=pattern.causal,
+            scale=self.scale,
             enable_gqa=self.kv_heads != self.heads,
         )
         mixed = mixed.transpose(1, 2).reshape(rows, length, -1)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-AttentionPattern = Literal["causal", "bidirectional", "prefix"]
+AttentionPattern = Literal["causal", "bidirectional", "prefix", "encoder-decoder"]
 
 
 @dataclass(frozen=True)

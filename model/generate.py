@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.attention import KVCache
+from model.encoder_decoder import EncoderDecoder
 from model.errors import ContextLengthError, ModelError
 from model.language_model import LanguageModel
 from model.sampling import Sampling, draw, filter_logits, penalize_repetition
@@ -37,8 +38,12 @@ def generate(
     seed: int = 0,
     *,
     repetition_penalty: float = 1.0,
+    sources: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
     """Continue each prompt; returns the new ids only, without the stop id.
+
+    An encoder-decoder reads `sources`, once, and its prompts are what the targets begin with: the
+    start symbol.
 
     `temperature=0` is greedy. Row i draws from `seed + i`, so a row does not depend on its
     neighbours. A result shorter than `max_tokens` met a stop id or the end of the context. Raises
@@ -47,7 +52,9 @@ def generate(
     """
     answers: list[list[int]] = [[] for _ in prompts]
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    for new in stream(model, prompts, max_tokens, sampling, stop_ids=stop_ids, seed=seed):
+    for new in stream(
+        model, prompts, max_tokens, sampling, stop_ids=stop_ids, seed=seed, sources=sources
+    ):
         if not new.stopped:
             answers[new.row].append(new.token)
     return answers
@@ -61,13 +68,17 @@ def stream(
     *,
     stop_ids: Sequence[int] = (),
     seed: int = 0,
+    sources: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[NewToken]:
     """The tokens of `generate` as they come, row by row within a step; a stop id is yielded too.
 
     Prompts are checked at once, before the first token is asked for.
     """
     check_prompts(prompts, max_tokens, model)
-    return _steps(model, prompts, max_tokens, sampling or Sampling(), frozenset(stop_ids), seed)
+    check_sources(sources, len(prompts), model)
+    cache = _cache(model, prompts, max_tokens, sources)
+    sampling, stops = sampling or Sampling(), frozenset(stop_ids)
+    return _steps(model, prompts, max_tokens, sampling, stops, seed, cache)
 
 
 def check_prompts(prompts: Sequence[Sequence[int]], max_tokens: int, model: LanguageModel) -> None:
@@ -91,6 +102,42 @@ def check_prompts(prompts: Sequence[Sequence[int]], max_tokens: int, model: Lang
             )
 
 
+def check_sources(sources: Sequence[Sequence[int]] | None, rows: int, model: LanguageModel) -> None:
+    """Raise where an encoder-decoder has no source for every row, or another model has any."""
+    if not isinstance(model, EncoderDecoder):
+        if sources is not None:
+            raise ModelError(
+                f"{type(model.config).__name__} reads no source; put it before the prompt"
+            )
+        return
+    if sources is None:
+        raise ModelError(f"{type(model.config).__name__} needs a source for every row")
+    if len(sources) != rows:
+        raise ModelError(f"{len(sources)} sources for {rows} prompts; give one for each")
+    vocab_size = model.config.vocab_size
+    for row, source in enumerate(sources):
+        wrong = next((token for token in source if not 0 <= token < vocab_size), None)
+        if wrong is not None:
+            raise ModelError(
+                f"source {row} contains the id {wrong}; the model's ids are 0 to {vocab_size - 1}: "
+                "encode with the tokenizer it was trained with"
+            )
+
+
+def _cache(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_tokens: int,
+    sources: Sequence[Sequence[int]] | None,
+) -> KVCache:
+    """An empty cache for the new tokens, the sources read into it."""
+    longest = max(map(len, prompts), default=0)
+    size = min(model.config.context_length, longest + max_tokens)
+    if sources is None or not isinstance(model, EncoderDecoder):
+        return KVCache(size)
+    return model.read(sources, size)
+
+
 def _steps(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
@@ -98,6 +145,7 @@ def _steps(
     sampling: Sampling,
     stop_ids: frozenset[int],
     seed: int,
+    cache: KVCache,
 ) -> Iterator[NewToken]:
     if not prompts:
         return
@@ -106,7 +154,6 @@ def _steps(
     lengths = [len(prompt) for prompt in prompts]
     generators = [torch.Generator().manual_seed(seed + row) for row in rows]
     longest = max(lengths)
-    cache = KVCache(max_tokens=min(limit, longest + max_tokens))
     seen = (
         _seen(prompts, model.config.vocab_size, device)
         if sampling.repetition_penalty != 1

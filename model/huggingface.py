@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.architectures import BertConfig, GPT2Config, LlamaConfig, Qwen3Config
+from model.architectures import BertConfig, GPT2Config, LlamaConfig, Qwen3Config, T5Config
 from model.checkpoint_io import load_tensors, load_weights, refuse_larger
 from model.errors import WeightsError
 from model.huggingface_bert import bert_names, from_bert
 from model.huggingface_config import config_from_huggingface, config_to_huggingface
+from model.huggingface_t5 import from_t5, t5_names
 from model.language_model import ArchitectureConfig, ComputeDtype, LanguageModel
 
 _REFUSED = (
@@ -59,8 +60,8 @@ _QKV = ("attention.query", "attention.key", "attention.value")
 def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`config.json` as a dict, and the state dict under transformers' names, float32, on the CPU.
 
-    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM`, `Qwen3ForCausalLM` or `BertForMaskedLM`. The
-    ids of special tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of
+    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM`, `Qwen3ForCausalLM`, `BertForMaskedLM` or
+    `T5ForConditionalGeneration`. The ids of special tokens are the tokenizer's to add. A biasless GPT-2 is exported with biases of
     zero, fixed sinusoids as a position table: the logits are the same. WeightsError for a soft cap
     of the logits, which none of these families has.
     """
@@ -72,6 +73,8 @@ def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tens
         return config, _to_gpt2(model.config, own)
     if isinstance(model.config, BertConfig):
         names = bert_names(model.config)
+    elif isinstance(model.config, T5Config):
+        names = t5_names(model.config)
     else:
         names = _llama_names(model.config)
     return config, {names[name]: tensor for name, tensor in own.items()}
@@ -83,7 +86,7 @@ def import_weights(
     device: torch.device | str = "cpu",
     compute_dtype: ComputeDtype = "float32",
 ) -> LanguageModel:
-    """The model of a Hugging Face directory: GPT-2, Llama, Qwen3 or BERT, weights as float32.
+    """The model of a Hugging Face directory: GPT-2, Llama, Qwen3, BERT or T5, weights float32.
 
     Raises WeightsError for a missing or refused file, an unsupported setting or a misfit.
     """
@@ -97,6 +100,8 @@ def import_weights(
         own = _from_gpt2(config, tensors, where)
     elif isinstance(config, BertConfig):
         own = from_bert(config, tensors, where)
+    elif isinstance(config, T5Config):
+        own = from_t5(config, tensors, where)
     else:
         ours = {theirs: name for name, theirs in _llama_names(config).items()}
         own = {ours.get(name, name): tensor for name, tensor in tensors.items()}

@@ -7,7 +7,14 @@ implement: a setting silently ignored would load a different model than the one 
 from collections.abc import Mapping
 from typing import Any
 
-from model.architectures import AnyModel, BertConfig, GPT2Config, LlamaConfig, Qwen3Config
+from model.architectures import (
+    AnyModel,
+    BertConfig,
+    GPT2Config,
+    LlamaConfig,
+    Qwen3Config,
+    T5Config,
+)
 from model.errors import WeightsError
 from model.language_model import ArchitectureConfig
 from model.rotary import Llama3RopeScaling
@@ -25,7 +32,8 @@ _NEUTRAL = {
     "is_encoder_decoder", "gradient_checkpointing", "sliding_window", "classifier_dropout",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "mask_token_id", "cls_token_id",
     "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-    "pooler_size_per_head", "pooler_type",
+    "pooler_size_per_head", "pooler_type", "decoder_start_token_id", "dropout_rate",
+    "initializer_factor", "output_past", "tokenizer_class",
 }  # fmt: skip
 # Keys with the only values we implement.
 _FIXED: dict[str, tuple[Any, ...]] = {
@@ -95,6 +103,29 @@ def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
             "attention_probs_dropout_prob": 0.0,
             **dtype,
         }
+    if isinstance(config, T5Config):
+        return {
+            "architectures": ["T5ForConditionalGeneration"],
+            "model_type": "t5",
+            "vocab_size": config.vocab_size,
+            "n_positions": config.context_length,
+            "d_model": config.width,
+            "d_kv": config.head_width,
+            "d_ff": config.hidden_width,
+            "num_layers": config.layers,
+            "num_decoder_layers": config.num_decoder_layers,
+            "num_heads": config.heads,
+            "relative_attention_num_buckets": config.buckets,
+            "relative_attention_max_distance": config.max_distance,
+            "feed_forward_proj": "gated-gelu",
+            "layer_norm_epsilon": config.norm_epsilon,
+            "tie_word_embeddings": config.tied_head,
+            "scale_decoder_outputs": config.tied_head,
+            "is_encoder_decoder": True,
+            "dropout_rate": 0.0,
+            "initializer_factor": config.init.std,
+            **dtype,
+        }
     assert isinstance(config, LlamaConfig | Qwen3Config)
     qwen3 = isinstance(config, Qwen3Config)
     document = {
@@ -147,12 +178,14 @@ def config_from_huggingface(document: Mapping[str, Any]) -> AnyModel:
             return _qwen3(reader)
         if kind == "bert":
             return _bert(reader)
+        if kind == "t5":
+            return _t5(reader)
     except WeightsError:
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise WeightsError(f"config.json cannot be carried out: {error}") from error
     raise WeightsError(
-        f"config.json: model_type={kind!r} is not supported; use gpt2, llama, qwen3 or bert"
+        f"config.json: model_type={kind!r} is not supported; use gpt2, llama, qwen3, bert or t5"
     )
 
 
@@ -288,6 +321,30 @@ def _bert(reader: _Reader) -> BertConfig:
         hidden_width=reader.take("intermediate_size"),
         token_types=reader.take("type_vocab_size", default=2),
         norm_epsilon=reader.take("layer_norm_eps", default=1e-12),
+    )
+    reader.finish()
+    return config
+
+
+def _t5(reader: _Reader) -> T5Config:
+    reader.expect("feed_forward_proj", ("gated-gelu",), "relu")  # v1.0 has no gates
+    reader.expect("dense_act_fn", _TANH_GELU, "gelu_new")
+    reader.expect("is_gated_act", (True,), True)
+    reader.expect("is_decoder", (False,), False)
+    tied = reader.take("tie_word_embeddings", default=True)
+    config = T5Config(
+        vocab_size=reader.take("vocab_size"),
+        context_length=reader.take("n_positions", default=512),
+        width=reader.take("d_model"),
+        layers=reader.take("num_layers"),
+        decoder_layers=reader.take("num_decoder_layers", default=None),
+        heads=reader.take("num_heads"),
+        head_width=reader.take("d_kv"),
+        hidden_width=reader.take("d_ff"),
+        buckets=reader.take("relative_attention_num_buckets", default=32),
+        max_distance=reader.take("relative_attention_max_distance", default=128),
+        norm_epsilon=reader.take("layer_norm_epsilon", default=1e-6),
+        tied_head=reader.take("scale_decoder_outputs", default=tied),
     )
     reader.finish()
     return config

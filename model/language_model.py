@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from model.attention import KVCache, Pattern, document_mask, packed_causal_mask
-from model.batch import AttentionPattern
-from model.blocks import Block, HeadTransform
+from model.batch import AttentionPattern, Source
+from model.blocks import Block, HeadTransform, dropped
 from model.cpu_attention import Boundaries, document_boundaries
 from model.errors import ContextLengthError, ModelError
 from model.layers import Embedding, Linear, segment_positions, sinusoidal_positions
@@ -51,7 +51,7 @@ class Initialization:
 
 
 class LanguageModel(nn.Module):
-    """A language model, decoder or encoder; built by `config.build()`."""
+    """A language model; built by `config.build()`."""
 
     position_table: Tensor | None
     cos: Tensor | None
@@ -101,6 +101,11 @@ class LanguageModel(nn.Module):
         return self.embedding.weight if self.head is None else self.head.weight
 
     @property
+    @property
+    def all_blocks(self) -> list[nn.Module]:
+        """Every block there is: what is spread over processes one at a time."""
+        return list(self.blocks)
+
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.embedding.weight.device
@@ -137,6 +142,7 @@ class LanguageModel(nn.Module):
         type_ids: Tensor | None = None,
         wanted: Tensor | None = None,
     ) -> Tensor:
+        source: Source | None = None,
         """(B, T) token ids -> (B, T, D); `logits` makes predictions of it.
 
         `segment_ids` (B, T): tokens attend only within equal ids, 0 is padding; None is one
@@ -146,9 +152,15 @@ class LanguageModel(nn.Module):
         (B, T) choose a row of the type embedding (BERT's first and second text), by default row 0.
         `wanted` (n,) int64 names flat positions b * T + t, each once: the result is theirs, (n, D),
         and the last block spares the others its feed-forward network.
-        Raises ContextLengthError beyond `config.context_length`.
+        Raises ContextLengthError beyond `config.context_length`, ModelError for a `source`, which
+        only an encoder-decoder reads.
         """
         length, seen = inputs.shape[1], 0 if cache is None else cache.length
+        if source is not None:
+            raise ModelError(
+                f"{type(self.config).__name__} has no encoder beside its decoder and reads no "
+                "source; put it before the target, or use a t5"
+            )
         if seen + length > self.config.context_length:
             raise ContextLengthError(
                 f"{seen + length} tokens exceed the model's context_length="

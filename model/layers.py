@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Activation = Literal["silu", "relu2"]
+Gate = Literal["silu", "relu2", "gelu_tanh"]
 Gelu = Literal["tanh", "none"]
 """torch's names: the approximation of GPT-2 (`gelu_new`), or the exact erf form of BERT."""
 
@@ -102,9 +103,9 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """down(activation(gate(x)) * up(x)): SwiGLU (Shazeer 2020) with `silu`."""
+    """down(activation(gate(x)) * up(x)): SwiGLU (Shazeer 2020) with `silu`, GEGLU with a GELU."""
 
-    def __init__(self, width: int, hidden_width: int, activation: Activation) -> None:
+    def __init__(self, width: int, hidden_width: int, activation: Gate) -> None:
         super().__init__()
         self.gate = Linear(width, hidden_width)
         self.up = Linear(width, hidden_width)
@@ -114,7 +115,12 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         gate = self.gate(x)  # (B, T, M)
-        gate = F.silu(gate) if self.activation == "silu" else F.relu(gate).square()
+        if self.activation == "silu":
+            gate = F.silu(gate)
+        elif self.activation == "gelu_tanh":
+            gate = F.gelu(gate, approximate="tanh")
+        else:
+            gate = F.relu(gate).square()
         return self.down(gate * self.up(x))
 
 

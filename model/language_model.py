@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.attention import KVCache, Pattern, document_mask, packed_causal_mask
 from model.batch import AttentionPattern, Source
-from model.blocks import Block, HeadTransform, dropped
+from model.blocks import Block, HeadTransform
 from model.cpu_attention import Boundaries, document_boundaries
 from model.errors import ContextLengthError, ModelError
 from model.layers import Embedding, Linear, segment_positions, sinusoidal_positions

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from model.bert import BertConfig
+from model.bert_classifier import BertClassifierConfig
 from model.errors import WeightsError
 
 # ours -> theirs, within `blocks.N.` -> `bert.encoder.layer.N.`; each has a weight and a bias
@@ -36,27 +37,47 @@ _TOP = {
 }
 # The tied matrix and bias, written a second time by some; a pooler and a head we do not have.
 _LEFT_OUT = ("cls.predictions.decoder.", "bert.pooler.", "cls.seq_relationship.")
+_POOLER = {
+    "head_transform.dense.weight": "bert.pooler.dense.weight",
+    "head_transform.dense.bias": "bert.pooler.dense.bias",
+}
+_CLASSES = {"head.weight": "classifier.weight", "head_bias": "classifier.bias"}
 
 
 def bert_names(config: BertConfig) -> dict[str, str]:
-    """Our parameter names -> theirs."""
+    """Our parameter names -> theirs, of the masked-LM model or of a classifier."""
     blocks = {
         f"blocks.{layer}.{ours}.{kind}": f"bert.encoder.layer.{layer}.{theirs}.{kind}"
         for layer in range(config.layers)
         for ours, theirs in _BLOCK.items()
         for kind in ("weight", "bias")
     }
-    return {**_TOP, **blocks}
+    if not isinstance(config, BertClassifierConfig):
+        return {**_TOP, **blocks}
+    embeddings = {ours: theirs for ours, theirs in _TOP.items() if theirs.startswith("bert.")}
+    pooler = _POOLER if config.level == "text" else {}
+    return {**embeddings, **blocks, **pooler, **_CLASSES}
 
 
 def from_bert(config: BertConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Our named tensors; WeightsError for a file without the masked-LM head, or an untied one."""
+    """Our named tensors; WeightsError for a file without the masked-LM head, or an untied one.
+
+    A classifier's file has a head of its own in its place.
+    """
     modern = {
         name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
             "LayerNorm.beta", "LayerNorm.bias"
         ): tensor
         for name, tensor in tensors.items()
     }
+    if isinstance(config, BertClassifierConfig):
+        ours = {theirs: name for name, theirs in bert_names(config).items()}
+        dropped = "bert.pooler." if config.level == "word" else "cls."
+        return {
+            ours.get(name, name): tensor
+            for name, tensor in modern.items()
+            if not name.startswith(dropped) and name != "bert.embeddings.position_ids"
+        }
     if "cls.predictions.transform.dense.weight" not in modern:
         raise WeightsError(
             f"{where} has no masked-LM head (cls.predictions): it was saved without; export it as "

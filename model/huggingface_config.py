@@ -15,6 +15,7 @@ from model.architectures import (
     Qwen3Config,
     T5Config,
 )
+from model.bert_classifier import BertClassifierConfig, Level, classifier_of
 from model.errors import WeightsError
 from model.language_model import ArchitectureConfig
 from model.rotary import Llama3RopeScaling
@@ -49,6 +50,10 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 # `gelu_new` and its aliases are the tanh form; plain `gelu` is the exact one and differs.
 _TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh")
 _EXACT_GELU = ("gelu", "gelu_python")
+_CLASSIFIERS: dict[Level, str] = {
+    "text": "BertForSequenceClassification",
+    "word": "BertForTokenClassification",
+}
 
 
 def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
         }
     if isinstance(config, BertConfig):
         return {
-            "architectures": ["BertForMaskedLM"],
+            **_head_of(config),
             "model_type": "bert",
             "vocab_size": config.vocab_size,
             "max_position_embeddings": config.context_length,
@@ -165,6 +170,21 @@ def config_to_huggingface(config: ArchitectureConfig) -> dict[str, Any]:
     return {**document, "mlp_bias": False}
 
 
+def _head_of(config: BertConfig) -> dict[str, Any]:
+    """The class of transformers that has this head, and the names of what it tells apart."""
+    if not isinstance(config, BertClassifierConfig):
+        return {"architectures": ["BertForMaskedLM"]}
+    named: dict[str, Any] = {
+        "architectures": [_CLASSIFIERS[config.level]],
+        "id2label": {str(i): label for i, label in enumerate(config.labels)},
+        "label2id": {label: i for i, label in enumerate(config.labels)},
+        "classifier_dropout": 0.0,
+    }
+    if config.level == "text":
+        named["problem_type"] = "single_label_classification"
+    return named
+
+
 def config_from_huggingface(document: Mapping[str, Any]) -> AnyModel:
     """Our settings for a `config.json`; WeightsError for what we do not implement."""
     reader = _Reader(document)
@@ -177,7 +197,7 @@ def config_from_huggingface(document: Mapping[str, Any]) -> AnyModel:
         if kind == "qwen3":
             return _qwen3(reader)
         if kind == "bert":
-            return _bert(reader)
+            return _with_classes(_bert(reader), document)
         if kind == "t5":
             return _t5(reader)
     except WeightsError:
@@ -304,6 +324,22 @@ def _qwen3(reader: _Reader) -> Qwen3Config:
     config = Qwen3Config(**shared, head_width=head_width, rope_theta=theta, hidden_act=act)
     reader.finish()
     return config
+
+
+def _with_classes(config: BertConfig, document: Mapping[str, Any]) -> BertConfig:
+    """The classifier that a config describes, or the encoder where it describes none."""
+    named = [str(one) for one in document.get("architectures") or ()]
+    level = next((one for one, theirs in _CLASSIFIERS.items() if theirs in named), None)
+    if level is None:
+        return config
+    problem = document.get("problem_type")
+    if problem not in (None, "single_label_classification"):
+        raise WeightsError(f"config.json: problem_type={problem!r}: only one class per text")
+    labels = {int(i): str(label) for i, label in (document.get("id2label") or {}).items()}
+    labels = labels or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers leaves out
+    if sorted(labels) != list(range(len(labels))):
+        raise WeightsError(f"config.json: id2label names {sorted(labels)}, not 0, 1, ...")
+    return classifier_of(config, tuple(labels[i] for i in range(len(labels))), level)
 
 
 def _bert(reader: _Reader) -> BertConfig:

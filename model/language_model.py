@@ -101,11 +101,11 @@ class LanguageModel(nn.Module):
         return self.embedding.weight if self.head is None else self.head.weight
 
     @property
-    @property
     def all_blocks(self) -> list[nn.Module]:
         """Every block there is: what is spread over processes one at a time."""
         return list(self.blocks)
 
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.embedding.weight.device
@@ -141,8 +141,8 @@ class LanguageModel(nn.Module):
         embedding_noise: Tensor | None = None,
         type_ids: Tensor | None = None,
         wanted: Tensor | None = None,
-    ) -> Tensor:
         source: Source | None = None,
+    ) -> Tensor:
         """(B, T) token ids -> (B, T, D); `logits` makes predictions of it.
 
         `segment_ids` (B, T): tokens attend only within equal ids, 0 is padding; None is one
@@ -155,12 +155,12 @@ class LanguageModel(nn.Module):
         Raises ContextLengthError beyond `config.context_length`, ModelError for a `source`, which
         only an encoder-decoder reads.
         """
-        length, seen = inputs.shape[1], 0 if cache is None else cache.length
         if source is not None:
             raise ModelError(
                 f"{type(self.config).__name__} has no encoder beside its decoder and reads no "
                 "source; put it before the target, or use a t5"
             )
+        length, seen = inputs.shape[1], 0 if cache is None else cache.length
         if seen + length > self.config.context_length:
             raise ContextLengthError(
                 f"{seen + length} tokens exceed the model's context_length="

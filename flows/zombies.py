@@ -1,7 +1,7 @@
 """Runs that died without saying so are Crashed, and crashed runs are started again.
 
     heartbeats stop  -> Crashed       worker and run were killed, or their machine is gone
-    stays Pending    -> Crashed       the worker was killed before the run gave a sign of life
+    no heartbeat     -> Crashed       they were killed before the run gave its first sign of life
     Crashed          -> Scheduled     a worker takes it up; it goes on from its last checkpoint
     Crashed 8 times  -> Failed        whatever it is, starting again does not help
 
@@ -74,11 +74,14 @@ def crash_on_silence(silence: timedelta = SILENCE) -> AutomationCore:
 
 
 def crash_on_no_start(start: timedelta = START) -> AutomationCore:
-    """A run that a worker took and that never began is Crashed.
+    """A run that a worker took and that never gave a sign of life is Crashed.
 
-    It would be Pending for ever, and on a pool that takes one run at a time keep all others out.
+    It would be Pending or Running for ever, and on a pool that takes one run at a time keep all
+    others out. Running is no sign of life: a run can be killed between that and its first
+    heartbeat, which follows at once in a run that lives.
     """
-    later = {f"prefect.flow-run.{name}" for name in AFTERWARDS if name != "Pending"}
+    begun = ("Pending", "Running")
+    later = {f"prefect.flow-run.{name}" for name in AFTERWARDS if name not in begun}
     return AutomationCore(
         name="gristmill: runs that never begin are crashed",
         description="Taken by a worker, then nothing: the worker was killed in between.",
@@ -95,8 +98,8 @@ def crash_on_no_start(start: timedelta = START) -> AutomationCore:
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,
-                message=f"Taken by a worker {start.total_seconds():.0f} s ago and never begun: the "
-                "worker is gone.",
+                message=f"Taken by a worker {start.total_seconds():.0f} s ago, and no sign of life "
+                "since: the worker is gone.",
             )
         ],
     )

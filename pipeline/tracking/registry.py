@@ -30,7 +30,14 @@ from pipeline.tracking.fetching import (
 )
 from pipeline.tracking.ledger import Entry, Ledger
 from pipeline.tracking.lineage import lineage_of
-from pipeline.tracking.repairing import model_id_of, repair, version_from
+from pipeline.tracking.repairing import (
+    REGISTRAR_TAG,
+    end_dead_registrations,
+    model_id_of,
+    registrar,
+    repair,
+    version_from,
+)
 from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.versions import (
     CHAMPION,
@@ -105,7 +112,11 @@ class Registry:
 
         self._ensure_model(name)
         tags = {**tags, FILES_TAG: files_digest(exported_files(exported))}
-        run_tags = {"mlflow.source.name": "gristmill", FINGERPRINT_TAG: exported.fingerprint}
+        run_tags = {
+            "mlflow.source.name": "gristmill",
+            FINGERPRINT_TAG: exported.fingerprint,
+            REGISTRAR_TAG: registrar(self._root),
+        }
         if parent_run_id is not None:
             run_tags["mlflow.parentRunId"] = parent_run_id
         run = self._client.create_run(
@@ -341,6 +352,7 @@ def opened(root: Path, tracking: TrackingConfig | None = None) -> Iterator[Regis
         wait_seconds=LOCK_WAIT_SECONDS,
         waiting=lambda holder: logger.warning("waiting for the registry, held by %s", holder),
     ):
+        end_dead_registrations(store, root)
         registry = Registry(store, root)
         registry.restored = tuple(registry.restore())
         if registry.restored:

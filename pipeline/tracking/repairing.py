@@ -1,15 +1,36 @@
-"""Versions as MLflow has them, and their files brought back after `mlartifacts` was lost.
+"""Versions as MLflow has them, and what is mended before anybody uses them.
 
-version without files -> its export under the root -> the same place, the same hashes
+version without files        -> its export under the root -> the same place, the same hashes
+registration that was killed -> its run, which MLflow calls running for ever, is KILLED
 """
 
+import platform
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from pipeline.store.fingerprint import digest, short
 from pipeline.tracking.fetching import local_export, scratch_directory
+from pipeline.tracking.store import Store
 from pipeline.tracking.versions import FINGERPRINT_TAG, MODEL_TAG, Version
+
+REGISTRAR_TAG = "gristmill.registered_from"
+
+
+def registrar(root: Path) -> str:
+    """Who registers from this root of this machine: only one process at a time, by its lock."""
+    return short(digest(f"{platform.node()}:{root.resolve()}"))
+
+
+def end_dead_registrations(store: Store, root: Path) -> None:
+    """End the runs of registrations that were killed; the caller holds the root's lock.
+
+    Whoever holds it is the only one who registers from here: what is running still is dead.
+    """
+    query = f"attributes.status = 'RUNNING' and tags.`{REGISTRAR_TAG}` = '{registrar(root)}'"
+    for run in store.client.search_runs([store.experiment_id], query):
+        store.client.set_terminated(run.info.run_id, "KILLED")
 
 
 def repair(client: MlflowClient, root: Path) -> tuple[list[str], list[str]]:

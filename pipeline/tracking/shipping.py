@@ -154,8 +154,6 @@ class RunShipper:
             self._client.log_artifact(run_id, str(journal), "journal")
             ended = int(facts.get("ended", record.milliseconds))
             self._client.set_terminated(run_id, str(facts["status"]), ended)
-            if stage == FLOW:
-                self._end_children(run_id)
         elif record.event == "params":
             self._log_params(run_id, facts)
         elif record.event == "tags":
@@ -170,16 +168,6 @@ class RunShipper:
                 self._client.log_artifact(run_id, str(path), str(facts["folder"]) or None)
             else:
                 logger.warning("%s is gone and cannot be shown in MLflow", path)
-
-    def _end_children(self, run_id: str) -> None:
-        """A run that has ended has nothing under way: registrations that were killed are ended.
-
-        Stages end with their own journals.
-        """
-        query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
-        for run in self._client.search_runs([self._store.experiment_id], query):
-            if RUN_TAG not in run.data.tags:
-                self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _log_params(self, run_id: str, facts: Mapping[str, Any]) -> None:
         """Parameters are written once: a changed value becomes a tag beside the first one."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pipeline.tracking.abandoned import close_dead_runs
 from pipeline.tracking.config import TrackingConfig, default_uri
+from pipeline.tracking.registry import opened
+from pipeline.tracking.repairing import REGISTRAR_TAG, registrar
 from pipeline.tracking.run import start_tracking
 from pipeline.tracking.store import open_store
 
@@ -59,15 +61,17 @@ def test_store_that_is_away_leaves_the_rest_to_the_sync(tmp_path: Path) -> None:
     assert close_dead_runs(tmp_path, away) == 0
 
 
-def test_registration_that_was_killed_ends_with_its_run(tmp_path: Path) -> None:
-    tracking = start_tracking(QUIET, tmp_path, "parent", "parent", {})
-    parent = tracking.mlflow_run_id(wait_seconds=60)
-    opened = open_store(default_uri(tmp_path), tmp_path, QUIET.experiment)
-    for name, ended in (("killed", None), ("done", "FINISHED")):
-        child = opened.client.create_run(
-            opened.experiment_id, run_name=name, tags={"mlflow.parentRunId": str(parent)}
+def test_registration_that_was_killed_ends_when_the_registry_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    store = open_store(default_uri(tmp_path), tmp_path, QUIET.experiment)
+    for name, root in (("killed", tmp_path), ("elsewhere", tmp_path / "other")):
+        store.client.create_run(
+            store.experiment_id, run_name=name, tags={REGISTRAR_TAG: registrar(root)}
         )
-        if ended is not None:
-            opened.client.set_terminated(child.info.run_id, ended)
-    tracking.finish("FINISHED")
-    assert statuses(tmp_path) == {"parent": "FINISHED", "killed": "KILLED", "done": "FINISHED"}
+    living = start_tracking(QUIET, tmp_path, "living", "living", {})
+    assert living.mlflow_run_id(wait_seconds=60)
+    with opened(tmp_path):
+        found = statuses(tmp_path)
+    living.finish("FINISHED")
+    assert found == {"killed": "KILLED", "elsewhere": "RUNNING", "living": "RUNNING"}

@@ -6,16 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import show
+from flows.rescoring import Measures, measure_champion
 from flows.run import Run
 from flows.stage import Stage
-from pipeline.artifacts import (
-    Checkpoint,
-    EvalReport,
-    ExampleSet,
-    ExportedModel,
-    TrainedTokenizer,
-    parents_of,
-)
+from pipeline.artifacts import EvalReport, ExportedModel
 from pipeline.reports.certificate import write_certificate
 from pipeline.stages import blend_shards as _blend
 from pipeline.stages import clean_corpus as _clean
@@ -30,7 +24,6 @@ from pipeline.stages import pretrain as _pretrain
 from pipeline.stages import register as _register
 from pipeline.stages import tokenize_corpus as _tokenize
 from pipeline.stages import train_tokenizer as _tokenizer
-from pipeline.store.errors import ArtifactError
 from pipeline.store.runtime import Silent
 
 
@@ -43,24 +36,11 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
 
     def evaluate_champion(champion: ExportedModel) -> EvalReport:
         """Score a champion that has no report on this run's eval set, from its own checkpoint."""
-        parents = parents_of(champion)
-        checkpoints = [a for a in parents if isinstance(a, Checkpoint)]
-        tokenizers = [a for a in parents if isinstance(a, TrainedTokenizer)]
-        examples = [a for a in parents_of(report) if isinstance(a, ExampleSet)]
-        if checkpoints and tokenizers and "masked" in report.manifest.config:
-            return _evaluate_masked.evaluate_masked(
-                run.config.evaluate_masked, checkpoints[0], tokenizers[0], eval_set,
-                root=run.root, runtime=run.config.runtime.build(
-                    device=run.device, journal=Silent(), progress=Silent(), may_build=True
-                ),
-            )  # fmt: skip
-        if not (checkpoints and tokenizers and examples):
-            raise ArtifactError(f"{champion.ref} has no checkpoint under {run.root} to score again")
         runtime = run.config.runtime.build(
             device=run.device, journal=Silent(), progress=Silent(), may_build=True
         )
-        return _evaluate.evaluate(
-            run.config.evaluate, checkpoints[0], tokenizers[0], eval_set, examples[0],
+        return measure_champion(
+            champion, report, eval_set, Measures(run.config.evaluate, run.config.evaluate_masked),
             root=run.root, runtime=runtime,
         )  # fmt: skip
 

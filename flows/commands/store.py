@@ -1,5 +1,6 @@
 """`mill store` and `mill tokenizer`: look into the store, check it, send it to MLflow."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -7,7 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.display import clock
-from pipeline.artifacts import TokenShards, TrainedTokenizer, find_artifact, finished_artifacts
+from pipeline.artifacts import (
+    EvalReport,
+    EvalSet,
+    ExportedModel,
+    TokenShards,
+    TrainedTokenizer,
+    find_artifact,
+    finished_artifacts,
+)
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.manifest import verify
 
@@ -78,7 +87,11 @@ def import_tokenizer(file: Path, into: Path) -> None:
 
 
 def sync_store(root: Path, *, uri: str | None) -> None:
-    """Send to MLflow what it lacks: runs from the journals, versions from the ledger."""
+    """Send to MLflow what it lacks: runs from the journals, versions from the ledger.
+
+    What found no registry in its run is registered now, and passes the same gate as in a run.
+    """
+    from flows.rescoring import measure_champion, measures_of  # heavy: torch
     from pipeline.reports.certificate import write_certificate
     from pipeline.stages.register import RegistryConfig, register_pending  # heavy: mlflow
     from pipeline.store.runtime import Runtime
@@ -100,11 +113,25 @@ def sync_store(root: Path, *, uri: str | None) -> None:
     for version in report.lost:
         print(f"without files, and its export is gone: {version}")
     tracking = TrackingConfig(uri=uri) if uri else TrackingConfig()
+    runtime = Runtime()
+
+    def evaluate_for(
+        report: EvalReport, eval_set: EvalSet
+    ) -> Callable[[ExportedModel], EvalReport]:
+        def evaluate_champion(champion: ExportedModel) -> EvalReport:
+            print(f"measuring the champion ({champion.ref}) on {eval_set.ref}", flush=True)
+            return measure_champion(
+                champion, report, eval_set, measures_of(report), root=root, runtime=runtime
+            )
+
+        return evaluate_champion
+
     for registration in register_pending(
         RegistryConfig(),
         root=root,
-        runtime=Runtime(),
+        runtime=runtime,
         tracking=tracking,
+        evaluate_for=evaluate_for,
         certify=partial(write_certificate, root=root),
     ):
         print(registration.summary)

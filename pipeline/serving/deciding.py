@@ -1,6 +1,6 @@
 """What the gate is asked, and with which reports: the candidate against the champion of its name.
 
-champion's report on this eval set: kept, found beside others, or made now -> gate -> Decision
+champion's report on this eval set: kept, found beside others, or made before -> gate -> Decision
 """
 
 import logging
@@ -47,14 +47,9 @@ class Decision:
 
 
 def decide(
-    candidate: Candidate,
-    champion: Version | None,
-    limits: Limits,
-    *,
-    root: Path,
-    evaluate_champion: EvaluateChampion | None = None,
+    candidate: Candidate, champion: Version | None, limits: Limits, *, root: Path
 ) -> Decision:
-    """The gate's verdict; a champion that cannot be measured on this eval set stays."""
+    """The gate's verdict; a champion without a report on this eval set stays."""
     version, report = candidate.version, candidate.report
     if champion is not None and champion.number == version.number:
         reason = version.tags.get(REASON_TAG, "it is the champion already")
@@ -66,13 +61,13 @@ def decide(
     if champion is None:
         needed = "masked_nats_per_token" if fills else "response_loss" if tuned else "bits_per_byte"
         return Decision(gate.first_champion(report, needed))
-    if fills != (champion.tags.get(FORM_TAG) == "fill"):
+    if not _same_kind(candidate, champion):
         reason = (
             f"the champion of {version.name}, version {champion.number}, is of the other kind "
             "(encoder or decoder); choose another registry.name"
         )
         return Decision(Verdict(False, reason))
-    theirs = _champion_report(champion, candidate, evaluate_champion, root)
+    theirs = _champion_report(candidate, champion, root)
     if theirs is None:
         reason = (
             f"the champion, version {champion.number}, has no report on {candidate.eval_set.ref} "
@@ -87,13 +82,43 @@ def decide(
     return Decision(gate.base_gate(report, theirs, limits), theirs)
 
 
-def _champion_report(
-    champion: Version,
-    candidate: Candidate,
-    evaluate_champion: EvaluateChampion | None,
-    root: Path,
-) -> EvalReport | None:
-    """The champion's report on this eval set: kept, found beside others, or made now."""
+def to_measure(candidate: Candidate, champion: Version | None, root: Path) -> ExportedModel | None:
+    """The champion's export, where it must be measured before the two can be compared.
+
+    None where nothing is to be compared, where a report is there, or where the export is gone.
+    """
+    if champion is None or champion.number == candidate.version.number:
+        return None
+    if candidate.version.tags.get(GATE_TAG) == ROLLED_BACK or not _same_kind(candidate, champion):
+        return None
+    if _champion_report(candidate, champion, root) is not None:
+        return None
+    exported = seek_artifact(root, f"export@{champion.fingerprint or '-'}")
+    return exported if isinstance(exported, ExportedModel) else None
+
+
+def measured_now(candidate: Candidate, exported: ExportedModel, evaluate: EvaluateChampion) -> None:
+    """Measure a champion on the candidate's eval set; what cannot be measured is a warning."""
+    report, eval_set = candidate.report, candidate.eval_set
+    try:
+        made = evaluate(exported)
+    except MillError as error:  # its checkpoint is gone, or the settings do not fit it
+        logger.warning("%s cannot be measured on %s: %s", exported.ref, eval_set.ref, error)
+        return
+    if not gate.comparable(made, report):
+        logger.warning(
+            "%s was measured in an older way than %s can be now; evaluate the candidate again",
+            report.ref, exported.ref,
+        )  # fmt: skip
+
+
+def _same_kind(candidate: Candidate, champion: Version) -> bool:
+    """Whether both are encoders or neither is."""
+    return (candidate.form == "fill") == (champion.tags.get(FORM_TAG) == "fill")
+
+
+def _champion_report(candidate: Candidate, champion: Version, root: Path) -> EvalReport | None:
+    """The champion's report on this eval set, measured as the candidate's; None without one."""
     report, eval_set = candidate.report, candidate.eval_set
     if champion.tags.get("gristmill.eval_set") == eval_set.fingerprint:
         kept = seek_artifact(root, f"evaluate@{champion.tags.get('gristmill.report', '-')}")
@@ -101,17 +126,7 @@ def _champion_report(
             return kept
     wanted = {champion.tags.get("gristmill.checkpoint", "-"), eval_set.ref}
     wanted |= set(gate.inputs_of(report, "examples"))
-    found = _find_report(wanted, report, root)
-    if found is not None or evaluate_champion is None:
-        return found
-    exported = seek_artifact(root, f"export@{champion.fingerprint or '-'}")
-    if not isinstance(exported, ExportedModel):
-        return None
-    try:
-        return evaluate_champion(exported)
-    except MillError as error:  # its checkpoint is gone, or the settings do not fit it
-        logger.warning("%s cannot be measured on %s: %s", exported.ref, eval_set.ref, error)
-        return None
+    return _find_report(wanted, report, root)
 
 
 def _find_report(inputs: set[str], like: EvalReport, root: Path) -> EvalReport | None:

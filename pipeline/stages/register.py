@@ -15,23 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.artifacts import EvalReport, EvalSet, ExportedModel, seek_artifact
 from pipeline.serving import gate
-from pipeline.serving.deciding import Candidate, Decision, EvaluateChampion, decide
+from pipeline.serving.deciding import (
+    Candidate,
+    EvaluateChampion,
+    measured_now,
+    to_measure,
+)
 from pipeline.serving.gate import Limits
+from pipeline.serving.judging import judged, worn
 from pipeline.store.errors import ArtifactError, NotBuilt
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
 from pipeline.tracking.config import TrackingConfig, sync_command, tracking_uri
 from pipeline.tracking.ledger import Judgement, Ledger
-from pipeline.tracking.versions import (
-    CHALLENGER,
-    CHAMPION,
-    EVAL_SET_USES_TAG,
-    GATE_TAG,
-    REASON_TAG,
-    RESCORED_TAG,
-    ROLLED_BACK,
-    Version,
-)
+from pipeline.tracking.versions import CHALLENGER, CHAMPION, Version
 
 if TYPE_CHECKING:
     from pipeline.tracking.registry import Registry
@@ -39,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+EvaluateFor = Callable[[EvalReport, EvalSet], EvaluateChampion]
+"""How to measure a champion as a candidate's report was, on its set; given by the flow."""
 Certify = Callable[[ExportedModel, Version, Sequence[Judgement]], list[Path]]
 """Writes the birth certificate of a version, the page first; given by the flow."""
 
@@ -138,34 +137,29 @@ def register(
     root = root.resolve()
     tracking = tracking or TrackingConfig()
     name = registered_name(config, exported)
-    try:
-        with opened(root, tracking) as registry:
-            version = registry.find(name, exported.fingerprint)
-            tags = _tags(exported, report, eval_set)
-            if version is None:
-                version = registry.log(
-                    name,
-                    exported,
-                    tags=tags,
-                    metrics=gate.measured(report),
-                    dataset=eval_set,
-                    parent_run_id=parent_run_id,
-                )
-            else:
-                version = registry.tag(version, tags)
-            registry.point(CHALLENGER, version)
-            candidate = Candidate(version, report, eval_set)
-            ledger = Ledger(root, registry.uri)
-            version, decision, uses = _judged(
-                config, registry, ledger, candidate, evaluate_champion, root
-            )
-            if certify is not None and version.tags != candidate.version.tags:
-                page, *manifests = certify(exported, version, ledger.judgements())
-                registry.attach(version, [page], "certificate")
-                registry.attach(version, manifests, "certificate/manifests")
-            ledger.settled(exported.fingerprint)
-    except UNAVAILABLE as error:
-        return _postponed(config, exported, report, eval_set, root, tracking, runtime, error)
+    tried: set[str] = set()
+    while True:
+        try:
+            with opened(root, tracking) as registry:
+                version = _shelved(registry, name, exported, report, eval_set, parent_run_id)
+                candidate = Candidate(version, report, eval_set)
+                champion = to_measure(candidate, registry.at(name, CHAMPION), root)
+                if evaluate_champion is None or champion is None or champion.fingerprint in tried:
+                    ledger = Ledger(root, registry.uri)
+                    version, decision, uses = judged(
+                        registry, ledger, candidate, config.limits, root=root
+                    )
+                    if certify is not None and version.tags != candidate.version.tags:
+                        page, *manifests = certify(exported, version, ledger.judgements())
+                        registry.attach(version, [page], "certificate")
+                        registry.attach(version, manifests, "certificate/manifests")
+                    ledger.settled(exported.fingerprint)
+                    break
+        except UNAVAILABLE as error:
+            return _postponed(config, exported, report, eval_set, root, tracking, runtime, error)
+        # With the registry closed: it takes minutes, in which others look models up and register.
+        tried.add(champion.fingerprint)
+        measured_now(candidate, champion, evaluate_champion)
     registration = Registration(
         name=name,
         version=version.number,
@@ -184,7 +178,7 @@ def register(
         figures=dict(decision.verdict.figures),
     )
     if uses > config.renew_eval_set_after:
-        runtime.progress.event("warning", {"message": _worn(eval_set, uses)})
+        runtime.progress.event("warning", {"message": worn(eval_set, uses)})
     facts = {key: value for key, value in vars(registration).items()}
     runtime.journal.event("registered", facts)
     runtime.progress.event("registered", facts)
@@ -197,10 +191,14 @@ def register_pending(
     root: Path,
     runtime: Runtime,
     tracking: TrackingConfig | None = None,
-    evaluate_champion: EvaluateChampion | None = None,
+    evaluate_for: EvaluateFor | None = None,
     certify: Certify | None = None,
 ) -> list[Registration]:
-    """Register what found no server before; part of `mill store sync`."""
+    """Register what found no server before; part of `mill store sync`.
+
+    The gate is that of a run: a champion that was never measured on the candidate's eval set is
+    measured on it by `evaluate_for(report, eval_set)`.
+    """
     root = root.resolve()
     uri = tracking_uri(tracking or TrackingConfig(), root)
     done = []
@@ -228,7 +226,7 @@ def register_pending(
                 root=root,
                 runtime=runtime,
                 tracking=tracking,
-                evaluate_champion=evaluate_champion,
+                evaluate_champion=evaluate_for(report, eval_set) if evaluate_for else None,
                 certify=certify,
             )  # fmt: skip
         )
@@ -264,6 +262,32 @@ def _check(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> No
         )
 
 
+def _shelved(
+    registry: "Registry",
+    name: str,
+    exported: ExportedModel,
+    report: EvalReport,
+    eval_set: EvalSet,
+    parent_run_id: str | None,
+) -> Version:
+    """The challenger: the version of this export, logged if it is not there."""
+    version = registry.find(name, exported.fingerprint)
+    tags = _tags(exported, report, eval_set)
+    if version is None:
+        version = registry.log(
+            name,
+            exported,
+            tags=tags,
+            metrics=gate.measured(report),
+            dataset=eval_set,
+            parent_run_id=parent_run_id,
+        )
+    else:
+        version = registry.tag(version, tags)
+    registry.point(CHALLENGER, version)
+    return version
+
+
 def _tags(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> dict[str, str]:
     made = exported.manifest.provenance
     figures = {f"gristmill.{name}": f"{value:.6f}" for name, value in gate.measured(report).items()}
@@ -275,83 +299,6 @@ def _tags(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> dic
         "gristmill.git_commit": str(made.get("git_commit")),
         **figures,
     }
-
-
-def _judged(
-    config: RegistryConfig,
-    registry: "Registry",
-    ledger: Ledger,
-    candidate: Candidate,
-    evaluate_champion: EvaluateChampion | None,
-    root: Path,
-) -> tuple[Version, Decision, int]:
-    """Ask the gate, move the alias, and write the verdict into tags, metrics and ledger.
-
-    The version as it stands then, the decision, and how often the eval set has judged.
-    """
-    version, report, eval_set = candidate.version, candidate.report, candidate.eval_set
-    champion = registry.at(version.name, CHAMPION)
-    decision = decide(
-        candidate, champion, config.limits, root=root, evaluate_champion=evaluate_champion
-    )
-    verdict = decision.verdict
-    uses = _counted(ledger, version, report, eval_set, decision)
-    if champion is not None and champion.number != version.number:
-        _rescored(registry, champion, decision, eval_set)
-    if verdict.promote:
-        registry.crown(version)
-    tags = {f"gristmill.gate.{name}": f"{value:.6f}" for name, value in verdict.figures.items()}
-    tags[EVAL_SET_USES_TAG] = f"{uses} candidates were judged on {eval_set.name}"
-    if version.tags.get(GATE_TAG) != ROLLED_BACK:
-        tags[GATE_TAG] = "promoted" if verdict.promote else "refused"
-        tags[REASON_TAG] = verdict.reason
-    version = registry.tag(version, tags)
-    if verdict.figures:
-        figures = {f"gate/{name}": value for name, value in verdict.figures.items()}
-        registry.measured(version, figures, eval_set)
-    return registry.get(version.name, version.number), decision, uses
-
-
-def _counted(
-    ledger: Ledger, version: Version, report: EvalReport, eval_set: EvalSet, decision: Decision
-) -> int:
-    """Write the judgement down where it is new; how many candidates the eval set has judged."""
-    theirs = decision.champion_report
-    judgement = Judgement(
-        version.name, version.fingerprint, eval_set.fingerprint, eval_set.name, report.fingerprint,
-        theirs.fingerprint if theirs is not None else None, decision.verdict.promote,
-        decision.verdict.reason,
-    )  # fmt: skip
-    known = ledger.judgements(eval_set.fingerprint)
-    if all((one.name, one.export) != (version.name, version.fingerprint) for one in known):
-        ledger.judged(judgement)
-    elif theirs is not None and judgement not in known:
-        ledger.judged(judgement)
-    return ledger.uses(eval_set.fingerprint)
-
-
-def _rescored(
-    registry: "Registry", champion: Version, decision: Decision, eval_set: EvalSet
-) -> None:
-    """A champion measured on another set than it was registered with shows those figures too."""
-    theirs = decision.champion_report
-    known = {champion.tags.get("gristmill.report"), champion.tags.get(RESCORED_TAG)}
-    if theirs is None or theirs.fingerprint in known:
-        return
-    figures = gate.measured(theirs)
-    registry.measured(champion, {f"{eval_set.name}/{k}": v for k, v in figures.items()}, eval_set)
-    registry.tag(champion, {
-        RESCORED_TAG: theirs.fingerprint,
-        **{f"gristmill.on.{eval_set.name}.{k}": f"{v:.6f}" for k, v in figures.items()},
-    })  # fmt: skip
-
-
-def _worn(eval_set: EvalSet, uses: int) -> str:
-    return (
-        f"{uses} candidates were judged on the eval set {eval_set.name!r}: choosing that often by "
-        "one set fits the models to it; freeze a new one (another eval_set.name), on which the "
-        "champion is measured again before it is compared"
-    )
 
 
 def _postponed(

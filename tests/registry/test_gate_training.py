@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import torch
 
+from flows.commands.store import sync_store
 from model.optim import AdamWConfig
 from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExampleSet, ExportedModel
 from pipeline.conversations.example import Example, write_examples
@@ -18,6 +20,7 @@ from pipeline.stages.pretrain import pretrain
 from pipeline.stages.register import Registration, RegistryConfig, register
 from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.fingerprint import short
+from pipeline.tracking.config import TrackingConfig
 from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.registry import opened
 from pipeline.training.config import Epochs, FinetuneConfig, Steps
@@ -96,7 +99,13 @@ class TrainedWorld:
             runtime=RUNTIME,
         )  # fmt: skip
 
-    def shelved(self, checkpoint: Checkpoint, eval_set: EvalSet, **limits: float) -> Registration:
+    def shelved(
+        self,
+        checkpoint: Checkpoint,
+        eval_set: EvalSet,
+        tracking: TrackingConfig | None = None,
+        **settings: Any,
+    ) -> Registration:
         report = self.report(checkpoint, eval_set)
         exported = export_model(
             ExportConfig(), checkpoint, self.tokenizer, report, root=self.root, runtime=RUNTIME
@@ -107,8 +116,8 @@ class TrainedWorld:
             return self.report(found, eval_set)
 
         return register(
-            RegistryConfig(**limits), exported, report, eval_set, root=self.root, runtime=RUNTIME,
-            evaluate_champion=evaluate_champion,
+            RegistryConfig(**settings), exported, report, eval_set, root=self.root,
+            runtime=RUNTIME, tracking=tracking, evaluate_champion=evaluate_champion,
         )  # fmt: skip
 
 
@@ -160,3 +169,24 @@ def test_champion_is_scored_again_when_the_set_is_renewed_by_name(trained: Train
     assert champion is not None
     assert champion.tags["gristmill.rescored_report"] == judged.champion_report
     assert float(champion.tags["gristmill.on.held-out-2.bits_per_byte"]) > 0
+
+
+def test_sync_passes_the_gate_of_a_run_and_measures_the_champion_on_the_new_set(
+    trained: TrainedWorld,
+) -> None:
+    trained.shelved(trained.base(20), trained.eval_set(), name="later")
+    new = trained.eval_set("held-out-3", tuple(TOPICS[28:32]))
+    dead = TrackingConfig(uri="http://127.0.0.1:9")
+    for steps in (4, 60):
+        away = trained.shelved(trained.base(steps), new, dead, name="later")
+        assert (away.version, away.promoted) == (None, False)
+    ledger = trained.root / "journal" / "registry.jsonl"
+    # The server is back, as the store under the root.
+    ledger.write_text(ledger.read_text().replace("http://127.0.0.1:9", "default"))
+    sync_store(trained.root, uri=None)
+    worse, better = Ledger(trained.root, "any").judgements(new.fingerprint)
+    assert not worse.promoted and "not better than the champion beyond chance" in worse.reason
+    assert better.promoted and "better than the champion" in better.reason
+    assert worse.champion_report is not None and worse.champion_report == better.champion_report
+    with opened(trained.root) as registry:
+        assert registry.aliases("later-base") == {"champion": 3, "challenger": 3, "previous": 1}

@@ -11,10 +11,11 @@ from pipeline.serving.chat import Request
 MAX_PROMPTS = 128
 MAX_MESSAGES = 10_000
 MAX_STOPS = 16
+MAX_SEED = 1 << 63
 MAX_TOKENS = 1 << 20  # far above any context; the context is the real limit
 # Fields of the protocol we do not implement, with the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False, 0),
+    "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False, 0),
     "top_logprobs": (0,), "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},),
     "tools": ([],), "functions": ([],), "response_format": ({"type": "text"},),
 }  # fmt: skip
@@ -26,33 +27,50 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_PROMPTS)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=MAX_SEED)] | None = None
     stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
     stream: bool = False
     stream_options: dict[str, Any] | None = None
 
-    def request(self, **what: Any) -> Request:
-        """The request for one prompt or conversation."""
+    def requests(self, **what: Any) -> list[Request]:
+        """The `n` requests for one prompt or conversation; the first has the seed asked for."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Request(
-            max_tokens=self.max_tokens or 128,
-            temperature=self.temperature or 0.0,
-            top_k=self.top_k or None,
-            top_p=self.top_p,
-            stop=tuple(text for text in stops if text),
-            seed=self.seed if self.seed is not None else secrets.randbits(31),
-            **what,
-        )
+        first = self.seed if self.seed is not None else secrets.randbits(31)
+        return [
+            Request(
+                max_tokens=self.max_tokens or 128,
+                temperature=self.temperature or 0.0,
+                top_k=self.top_k or None,
+                top_p=self.top_p,
+                stop=tuple(text for text in stops if text),
+                seed=(first + number) % MAX_SEED,
+                **what,
+            )
+            for number in range(self.n or 1)
+        ]
 
 
 class CompletionBody(Body):
     """POST /v1/completions."""
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+
+    def all_requests(self) -> list[Request]:
+        """`n` for each prompt, in the order of the prompts; Refusal where that is too much."""
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if len(prompts) * (self.n or 1) > MAX_PROMPTS:
+            raise Refusal(
+                400,
+                f"{len(prompts)} prompts with n={self.n} are more than {MAX_PROMPTS} answers; ask "
+                "for fewer",
+                "n",
+            )
+        return [request for prompt in prompts for request in self.requests(prompt=prompt)]
 
 
 class TextPart(BaseModel):
@@ -83,12 +101,13 @@ class ChatBody(Body):
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
 
-    def conversation(self) -> Request:
-        """The request; the newer name of the limit wins."""
-        request = self.request(messages=[message.turn() for message in self.messages])
+    def all_requests(self) -> list[Request]:
+        """`n` for the conversation; the newer name of the limit wins."""
+        requests = self.requests(messages=[message.turn() for message in self.messages])
         if self.max_completion_tokens is None:
-            return request
-        return replace(request, max_tokens=self.max_completion_tokens)
+            return requests
+        limit = self.max_completion_tokens
+        return [replace(request, max_tokens=limit) for request in requests]
 
 
 class Refusal(Exception):

@@ -87,13 +87,11 @@ def create_app(
 
     @app.post("/v1/completions")
     async def completions(body: CompletionBody, http: HttpRequest) -> Response:
-        prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-        requests = [body.request(prompt=prompt) for prompt in prompts]
-        return await _respond(serving.current, body, requests, http, chat=False)
+        return await _respond(serving.current, body, body.all_requests(), http, chat=False)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(body: ChatBody, http: HttpRequest) -> Response:
-        return await _respond(serving.current, body, [body.conversation()], http, chat=True)
+        return await _respond(serving.current, body, body.all_requests(), http, chat=True)
 
     return app
 

@@ -102,6 +102,40 @@ def test_promotion_under_load_drops_no_request(world: World, serving: Serving) -
         assert text == texts[int(source.rsplit(" ", 1)[1])], "an answer mixed two versions"
 
 
+def test_twenty_streams_end_with_the_version_they_began_with(
+    world: World, serving: Serving
+) -> None:
+    texts = {number: expected(world, number) for number in (1, 2)}
+    begun, ended = threading.Barrier(21), list[tuple[str, str, str]]()
+    swapped = threading.Event()
+    follows = follower(world, serving, [])
+
+    def ask(client: httpx.Client) -> None:
+        with client.stream("POST", "/v1/completions", json={**BODY, "stream": True}) as answer:
+            lines = answer.iter_lines()
+            found = [next(lines)]
+            begun.wait(60)
+            swapped.wait(60)
+            found += [line for line in lines if line]
+        chunks = [json.loads(line[6:]) for line in found if line.startswith("data: {")]
+        text = "".join(chunk["choices"][0]["text"] for chunk in chunks)
+        ended.append((found[-1], chunks[-1]["system_fingerprint"], text))
+
+    with running(create_app(serving)) as client:
+        threads = [threading.Thread(target=ask, args=(client,)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        begun.wait(60)
+        crown(world, 2)
+        assert follows.look()
+        swapped.set()
+        for thread in threads:
+            thread.join(60)
+        after = client.post("/v1/completions", json=BODY).json()
+    assert ended == [("data: [DONE]", "followed version 1", texts[1])] * 20
+    assert after["choices"][0]["text"] == texts[2]
+
+
 def test_nothing_is_loaded_while_the_champion_stays(world: World, serving: Serving) -> None:
     before = serving.current
     assert not follower(world, serving, []).look()

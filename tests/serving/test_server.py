@@ -36,6 +36,25 @@ def test_completions_answer_each_prompt_in_order(
     assert found["usage"]["completion_tokens"] == sum(a.completion_tokens for a in expected)
 
 
+def test_n_answers_to_each_prompt_differ_by_their_seeds(
+    client: TestClient, tuned_model: LoadedModel
+) -> None:
+    body = {"prompt": ["ab", "cd"], "n": 2, "max_tokens": 6, "temperature": 2, "seed": 4}
+    found = client.post("/v1/completions", json=body).json()
+    expected = [
+        complete(tuned_model, Request(prompt=p, max_tokens=6, temperature=2.0, seed=seed)).text
+        for p in ("ab", "cd")
+        for seed in (4, 5)
+    ]
+    assert [choice["text"] for choice in found["choices"]] == expected
+    assert [choice["index"] for choice in found["choices"]] == [0, 1, 2, 3]
+    asked = {"messages": [{"role": "user", "content": "ab"}], "n": 3, "max_tokens": 2}
+    lines = client.post("/v1/chat/completions", json={**asked, "stream": True}).text.splitlines()
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    ends = [c["index"] for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
+    assert ends == [0, 1, 2]
+
+
 def test_chat_stream_joins_to_the_plain_answer(client: TestClient) -> None:
     body = {
         "messages": [{"role": "user", "content": "ab"}],
@@ -61,7 +80,9 @@ def test_chat_stream_joins_to_the_plain_answer(client: TestClient) -> None:
         ("/v1/completions", {}, 400, "prompt: Field required"),
         ("/v1/completions", {"prompt": "x" * 60}, 400, "61 tokens"),
         ("/v1/completions", {"prompt": "x", "model": "other"}, 404, "not served here"),
-        ("/v1/completions", {"prompt": "x", "n": 2}, 400, "n=2 is not supported"),
+        ("/v1/completions", {"prompt": "x", "n": 0}, 400, "n: "),
+        ("/v1/completions", {"prompt": ["x"] * 100, "n": 2}, 400, "more than 128 answers"),
+        ("/v1/completions", {"prompt": "x", "best_of": 2}, 400, "best_of=2 is not supported"),
         ("/v1/completions", {"prompt": "x", "max_tokens": 0}, 400, "max_tokens"),
         ("/v1/completions", {"prompt": []}, 400, "prompt"),
         ("/v1/completions", {"prompt": "x" * 60, "stream": True}, 400, "61 tokens"),

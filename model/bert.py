@@ -1,8 +1,9 @@
 """BERT (Devlin et al. 2018): an encoder that predicts hidden tokens from both sides.
 
 Token, position and type embeddings, post-norm blocks, exact (erf) GELU, biases everywhere; the head
-is dense, GELU, norm, the embedding table and a bias. No dropout and no pooler: the one regularises
-runs of many epochs, the other belongs to next-sentence prediction (RoBERTa found it useless).
+is dense, GELU, norm, the embedding table and a bias. No pooler: it belongs to next-sentence
+prediction, which RoBERTa found useless. Dropout is a setting of the run (`set_dropout`), 0 unless
+text is repeated often.
 """
 
 from dataclasses import dataclass, field

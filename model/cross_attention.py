@@ -72,10 +72,12 @@ class DecoderBlock(Block):
     ) -> Tensor:
         """(B, T, D) -> (B, T, D). `source`: the encoder's output, or its keys and values here."""
         assert source is not None
-        x = x + self.attention(self.attention_norm(x), pattern, rotation, cache, layer)
+        mixed = self.attention(self.attention_norm(x), pattern, rotation, cache, layer)
+        x = x + self.dropped(mixed)
         memory = self.cross_attention.keys_values(source) if isinstance(source, Tensor) else source
-        x = x + self.cross_attention(self.cross_attention_norm(x), memory, source_mask)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        mixed = self.cross_attention(self.cross_attention_norm(x), memory, source_mask)
+        x = x + self.dropped(mixed)
+        return x + self.dropped(self.feed_forward(self.feed_forward_norm(x)))
 
 
 @dataclass

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.attention import KVCache, Pattern, document_mask, packed_causal_mask, sequence_mask
 from model.batch import Source
-from model.blocks import Block
+from model.blocks import Block, dropped
 from model.cross_attention import DecoderBlock, KeysValues, SourceCache
 from model.errors import ContextLengthError, ModelError
 from model.language_model import ArchitectureConfig, LanguageModel, Role
@@ -113,7 +113,7 @@ class EncoderDecoder(LanguageModel):
         x = self.embedding(inputs)  # (B, T, D) float32
         if embedding_noise is not None:
             x = x + embedding_noise
-        x = x.to(self.compute_dtype)
+        x = dropped(x.to(self.compute_dtype), self.dropout if self.training else 0.0)
         recompute = self.recompute and cache is None and torch.is_grad_enabled()
         pattern = Pattern(mask, causal=False)
         for layer, block in enumerate(self.blocks):
@@ -121,7 +121,7 @@ class EncoderDecoder(LanguageModel):
             if recompute:
                 x = checkpoint(
                     block, x, pattern, None, cache, layer, memory, read.mask,
-                    use_reentrant=False, preserve_rng_state=False,
+                    use_reentrant=False, preserve_rng_state=self.dropout > 0.0,
                 )  # fmt: skip
             else:
                 x = block(x, pattern, None, cache, layer, memory, read.mask)
@@ -138,13 +138,14 @@ class EncoderDecoder(LanguageModel):
         mask = self.encoder.position_bias(length, length).to(self.compute_dtype)
         mask = mask + document_mask(source.segment_ids, self.compute_dtype)  # (B, H, S, S)
         x = self.embedding(source.inputs).to(self.compute_dtype)
+        x = dropped(x, self.dropout if self.training else 0.0)
         pattern = Pattern(mask, causal=False)
         recompute = self.recompute and torch.is_grad_enabled()
         for layer, block in enumerate(self.encoder.blocks):
             if recompute:
                 x = checkpoint(
                     block, x, pattern, None, None, layer,
-                    use_reentrant=False, preserve_rng_state=False,
+                    use_reentrant=False, preserve_rng_state=self.dropout > 0.0,
                 )  # fmt: skip
             else:
                 x = block(x, pattern, None, None, layer)

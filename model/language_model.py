@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.attention import KVCache, Pattern, document_mask, packed_causal_mask
 from model.batch import AttentionPattern, Source
-from model.blocks import Block, HeadTransform
+from model.blocks import Block, HeadTransform, dropped
 from model.cpu_attention import Boundaries, document_boundaries
 from model.errors import ContextLengthError, ModelError
 from model.layers import Embedding, Linear, segment_positions, sinusoidal_positions
@@ -79,6 +79,7 @@ class LanguageModel(nn.Module):
         self.compute_dtype = torch.float32
         self.recompute = False
         """Whether training computes blocks again in the backward pass instead of keeping them."""
+        self.dropout = 0.0
         self.embedding = Embedding(config.vocab_size, config.width)
         self.position_embedding = (
             Embedding(config.context_length, config.width) if learned_positions else None
@@ -180,7 +181,7 @@ class LanguageModel(nn.Module):
             )
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
-        x = x.to(self.compute_dtype)
+        x = dropped(x.to(self.compute_dtype), self.dropout if self.training else 0.0)
         if positions is not None and cache is None and _steps_by_one(positions, segment_ids):
             positions = None
         rotation = self._rotation(positions, seen, length)
@@ -188,16 +189,26 @@ class LanguageModel(nn.Module):
         for layer, block in enumerate(self.blocks):
             if wanted is not None and layer == len(self.blocks) - 1:
                 pattern = replace(pattern, wanted=wanted)
-            if recompute:  # nothing in a block is random, so there is no state to restore
+            if recompute:
                 x = checkpoint(
                     block, x, pattern, rotation, cache, layer,
-                    use_reentrant=False, preserve_rng_state=False,
+                    use_reentrant=False, preserve_rng_state=self.dropout > 0.0,
                 )  # fmt: skip
             else:
                 x = block(x, pattern, rotation, cache, layer)
         if cache is not None:
             cache.length += length
         return x if self.norm is None else self.norm(x)
+
+    def set_dropout(self, rate: float) -> None:
+        """Drop this share of the embeddings and of every branch's output in training (nanoGPT's).
+
+        No part of the architecture: it is 0 in a model that was loaded, and in evaluation.
+        """
+        self.dropout = rate
+        for block in self.all_blocks:
+            assert isinstance(block, Block)
+            block.dropout = rate
 
     def _pattern(self, length: int, segment_ids: Tensor | None, cache: KVCache | None) -> Pattern:
         dtype, device = self.compute_dtype, self.device

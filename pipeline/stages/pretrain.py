@@ -129,7 +129,8 @@ def _identity(config: PretrainConfig, start: Start, objective: AnyObjective) -> 
     del settings["recompute_blocks"]
     for name, unmade in (
         ("batching", plain(CutWindows())), ("objective", plain(CausalLM())), ("z_loss", 0.0),
-        ("average", None), ("size", None), ("budget", None), ("spikes", None),
+        ("dropout", 0.0), ("keep", "last"), ("average", None), ("size", None), ("budget", None),
+        ("spikes", None),
     ):  # fmt: skip
         if settings[name] == unmade:
             del settings[name]
@@ -252,6 +253,7 @@ def _job(
         schedule=config.schedule,
         objective=objective,
         z_loss=config.z_loss,
+        dropout=config.dropout,
         recompute_blocks=config.recompute_blocks,
         average=config.average,
         spikes=config.spikes,
@@ -260,7 +262,7 @@ def _job(
         dtype="float32",
         validation_every=config.validation_every,
         validation_tokens=config.validation_tokens,
-        keep="last",
+        keep=config.keep,
         patience=None,
         max_skipped_in_row=config.max_skipped_in_row,
         prompts=config.prompts,

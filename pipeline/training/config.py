@@ -23,14 +23,20 @@ _MICRO = "Rows computed at once on a device; null takes the whole batch. Same re
 _CLIP = "Largest gradient norm; null measures it without clipping."
 _DTYPE = "Type of matrix products; weights and sums stay float32. auto: bfloat16 where native."
 _Z_LOSS = "Weight of log(Z)^2, which keeps logits from drifting; 1e-4 is usual (PaLM). 0: none."
+_DROPOUT = (
+    "Share of the embeddings and of every branch's outputs that a training step drops, against "
+    "learning repeated text by heart; 0: none."
+)
 _RECOMPUTE = (
     "Blocks are computed again in the backward pass: a third more time, less memory, same result."
 )
+_KEEP = "Final weights: those of the lowest validation loss, or of the last step."
 _SKIPPED = "Steps in a row with a non-finite loss or gradient, or a spike, that end the run."
 
 
 DECIDED_BY_SIZE = (
-    "model", "batch_rows", "micro_batch_rows", "horizon", "optimizer", "schedule",
+    "model", "batch_rows", "micro_batch_rows", "horizon", "optimizer", "schedule", "dropout",
+    "keep",
 )  # fmt: skip
 """What `size: auto` chooses; none of it may be set beside it."""
 
@@ -159,6 +165,7 @@ class PretrainConfig:
     )
     grad_clip: float | None = setting(1.0, _CLIP, gt=0.0)
     z_loss: float = setting(0.0, _Z_LOSS, ge=0.0, le=1.0)
+    dropout: float = setting(0.0, _DROPOUT, ge=0.0, lt=1.0)
     recompute_blocks: bool = setting(False, _RECOMPUTE)
     average: WeightAverage | None = setting(
         None, "Keeps a running average of the weights beside them; null: none."
@@ -167,6 +174,7 @@ class PretrainConfig:
     dtype: Dtype = setting("auto", _DTYPE)
     validation_every: int = setting(100, "Steps between validations.", ge=1)
     validation_tokens: int = setting(65_536, "Positions of the fixed validation sample.", ge=1)
+    keep: Literal["best", "last"] = setting("last", _KEEP)
     max_skipped_in_row: int = setting(10, _SKIPPED, ge=1)
     spikes: SpikeRule | None = setting(
         None, "Skips steps whose loss leaps far above the last ones; null: none."
@@ -182,6 +190,11 @@ class PretrainConfig:
             _check_auto(self)
             return
         _check_micro_batch(self)
+        if self.keep == "best" and self.average is not None and self.average.keep == "average":
+            raise ValueError(
+                "keep: best and average.keep: average both name the final weights; set keep: last, "
+                "or average.keep: last"
+            )
         if self.model is None and isinstance(self.start, Scratch):
             raise ValueError(
                 "model is missing; name an architecture, size: auto, or another start than scratch"
@@ -239,9 +252,7 @@ class FinetuneConfig:
     dtype: Dtype = setting("auto", _DTYPE)
     validation_every: int = setting(25, "Steps between validations.", ge=1)
     validation_tokens: int = setting(65_536, "Positions of the fixed validation sample.", ge=1)
-    keep: Literal["best", "last"] = setting(
-        "best", "Final weights: those of the lowest validation loss, or of the last step."
-    )
+    keep: Literal["best", "last"] = setting("best", _KEEP)
     patience: int | None = setting(
         5, "Validations without a new best that end the run; null: never.", ge=1
     )

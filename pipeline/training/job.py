@@ -65,6 +65,7 @@ class TrainingJob:
     embedding_noise: float = 0.0
     objective: AnyObjective = CausalLM()
     z_loss: float = 0.0
+    dropout: float = 0.0
     recompute_blocks: bool = False
     average: WeightAverage | None = None
     spikes: SpikeRule | None = None

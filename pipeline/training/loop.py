@@ -59,6 +59,7 @@ class Trainer:
         if job.lora is not None:
             add_lora(self.model, job.lora, seed=job.seed)
         self.model.recompute = job.recompute_blocks
+        self.model.set_dropout(job.dropout)
         loss = SummedLoss(self.model, embedding_noise=job.embedding_noise, z_loss=job.z_loss)
         self.parallel = parallel(
             job.distribution, world=world, device=self.device, batch_rows=job.batch_rows

@@ -74,7 +74,7 @@ def resolve_size(
     """
     if config.size is None or config.budget is None:
         return config, None
-    path = root / "resolved" / f"size-{short(digest({'size of': [plain(config), inputs]}))}.json"
+    path = root / "resolved" / f"size-{short(_identity(config, inputs))}.json"
     plan = _read(path)
     if plan is None:
         dtype = fast_dtype(runtime.device) if config.dtype == "auto" else config.dtype
@@ -87,6 +87,15 @@ def resolve_size(
             write_json(path, {**asdict(plan), "law": asdict(LAW), "device": runtime.device})
     _tell(plan, runtime)
     return _applied(config, plan), plan
+
+
+def _identity(config: PretrainConfig, inputs: list[str]) -> str:
+    """What a plan is remembered by; choices that were not there once are left out unmade."""
+    settings = plain(config)
+    for name, unmade in (("dropout", 0.0), ("keep", "last")):
+        if settings[name] == unmade:
+            del settings[name]
+    return digest({"size of": [settings, inputs]})
 
 
 def measure_rates(
@@ -187,7 +196,8 @@ def _tell(plan: SizePlan, runtime: Runtime) -> None:
 
 def compared(plan: SizePlan, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Prediction beside outcome, for the manifest: nats per token, and outcome / prediction - 1."""
-    outcome = facts.get("final_validation_loss")
+    kept = "best" if facts.get("kept_step") == facts.get("best_step") else "final"
+    outcome = facts.get(f"{kept}_validation_loss")
     return {
         "predicted_validation_loss": plan.predicted_loss,
         "prediction_error": None if outcome is None else outcome / plan.predicted_loss - 1.0,

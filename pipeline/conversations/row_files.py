@@ -4,6 +4,7 @@
 """
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,10 +14,17 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.corpus.sources.parquet_pages import (
+    Bounds,
+    Budget,
+    TooLarge,
+    measure_pages,
+    stored_bytes,
+)
 from pipeline.store.errors import DataError
 
 MAX_LINE_BYTES = 8 << 20  # guess; the longest conversation in public SFT sets is below 1 MB
-TABLE_ROWS = 1_000  # read at once
+TABLE_ROWS, TABLE_BYTES = 1_000, 32 << 20  # read at once
 TABLES = (".parquet", ".arrow")
 REMEDIES = {
     **dict.fromkeys((".csv", ".tsv"), "read it as {kind: huggingface, dataset: csv, data_files: "
@@ -124,7 +132,9 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
             for row in _rows_of(batch):
                 number += 1
                 yield number, row
-    except (pa.ArrowException, OSError) as error:
+    except TooLarge as error:
+        raise DataError(f"{path} would take too much memory after row {number}: {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path} is damaged after row {number} ({error}); fetch it again"
         ) from error
@@ -144,8 +154,8 @@ def _rows_of(batch: pa.RecordBatch) -> Iterator[Row | BadRow]:
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     if path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=TABLE_ROWS)
+        with open(path, "rb") as plain, pq.ParquetFile(plain, pre_buffer=False) as parquet:
+            yield from _parquet_batches(plain, parquet)
         return
     with pa.OSFile(str(path)) as handle:
         try:
@@ -156,3 +166,18 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield from (file.get_batch(i) for i in range(file.num_record_batches))
         else:
             yield from reader
+
+
+def _parquet_batches(handle: BinaryIO, parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """What the file says of its sizes is checked first: see `parquet_pages`."""
+    metadata, names = parquet.metadata, parquet.schema_arrow.names
+    groups = range(metadata.num_row_groups)
+    stored = stored_bytes(metadata, groups, handle.seek(0, io.SEEK_END))
+    bounds = Bounds()
+    budget = Budget(stored, bounds.expansion_ratio)
+    for group in groups:
+        pages = measure_pages(handle, parquet, group, names, bounds)
+        rows = pages.batch_rows(TABLE_ROWS, TABLE_BYTES, metadata.row_group(group).num_rows)
+        for batch in parquet.iter_batches(rows, row_groups=[group], use_threads=False):
+            budget.take(batch.nbytes, batch.num_rows)
+            yield batch

@@ -126,6 +126,17 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
         read(tmp_path / "x.parquet")
 
 
+def test_a_parquet_file_of_few_bytes_that_stands_for_gigabytes_is_refused(tmp_path):
+    answer = pa.DictionaryArray.from_arrays(
+        pa.array([0] * 900, pa.int32()), pa.array(["a" * 2**22])
+    )
+    columns = {"prompt": [str(i) for i in range(900)], "answer": answer}
+    whole = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet", **whole)  # 3.8 GB
+    with pytest.raises(DataError, match=r"x.parquet would take too much memory .* limit 250 times"):
+        read(tmp_path / "x.parquet")
+
+
 @pytest.mark.parametrize("text", ['[{"prompt": "p", "answer": "a"}]', '\ufeff[\n{"prompt"'])
 def test_a_json_array_is_told_apart_from_a_damaged_file(tmp_path, text):
     (tmp_path / "x.json").write_text(text)

@@ -63,6 +63,11 @@ class PartWriter:
         """Documents added so far."""
         return self._documents.num_documents
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of text added so far."""
+        return self._documents.num_bytes
+
     def rows(
         self, file: str, *, scope: IdScope = "file", segment: int = 0, first_row: int = 0
     ) -> "RowWriter":

@@ -47,6 +47,8 @@ PACKAGES: Mapping[str, Sequence[str]] = {
           for name in ("mlflow", "torch", "transformers", "safetensors")),
         "openai==3.52.0",
     ),
+    # llama.cpp as a wheel, nothing to build: for the file that `mill export gguf` writes.
+    "llama-cpp": ("xllamacpp==2026.10.11549",),
     # Beside our torch and transformers: both sides multiply with the same library.
     "lm-eval": ("lm-eval==0.4.13", f"numpy=={metadata.version('numpy')}"),
     # The parity mode: our own code with spaCy, whose numpy must be ours.

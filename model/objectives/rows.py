@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 Arrays = Mapping[str, npt.NDArray]
 """`inputs`, `targets`, `loss_mask`, `segment_ids`, `positions`, each (B, T); an objective may add
-`predicted` (B, M)."""
+`predicted` (B, M), or `source_inputs` and `source_segments` (B, S) for an encoder beside a decoder,
+whose own arrays then are (B, U)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Vocabulary:
     special_ids: tuple[int, ...]
     mask: int | None
     """What stands for a hidden token; None where the tokenizer has no such token."""
+    sentinels: tuple[int, ...] = ()
+    """What stands for the first, second, ... span cut out of a text."""
+    start: int | None = None
+    """What a target begins with before its first token."""
+    end: int | None = None
+    """What ends a source and a target."""
 
 
 class Objective(Protocol):

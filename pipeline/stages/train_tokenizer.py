@@ -37,6 +37,14 @@ RANKS_FOLDER = "ranks"
 _MASK_FIELD: bool = Field(
     False, title="Mask token", description="add <|mask|>, which masked-LM training needs"
 )
+_SENTINELS_FIELD: int = Field(
+    0,
+    ge=0,
+    le=10_000,
+    title="Sentinels",
+    description="add <extra_id_0>, <extra_id_1>, ...: so many, which span corruption needs; T5 has "
+    "100",
+)
 _MORE_FIELD: tuple[str, ...] = Field(
     (),
     title="More special tokens",
@@ -55,10 +63,11 @@ class TrainedTokenizerConfig(BaseModel):
         ge=1,
         le=1 << 20,
         title="Vocabulary",
-        description="ids in all, 7 special tokens included; the mask token and more_specials come "
-        "on top",
+        description="ids in all, 7 special tokens included; the mask token, sentinels and "
+        "more_specials come on top",
     )
     mask: bool = _MASK_FIELD
+    sentinels: int = _SENTINELS_FIELD
     more_specials: tuple[str, ...] = _MORE_FIELD
     pattern: PatternName = Field(
         "cl100k",
@@ -84,6 +93,7 @@ class PublishedTokenizerConfig(BaseModel):
     kind: Literal["published"] = "published"
     name: PublishedName = Field(title="Encoding", description="its <|endoftext|> plays bos and eos")
     mask: bool = _MASK_FIELD
+    sentinels: int = _SENTINELS_FIELD
     more_specials: tuple[str, ...] = _MORE_FIELD
     file: str | None = Field(
         None,
@@ -105,6 +115,7 @@ class HuggingFaceTokenizerConfig(BaseModel):
         min_length=1,
     )
     mask: bool = _MASK_FIELD
+    sentinels: int = _SENTINELS_FIELD
     more_specials: tuple[str, ...] = _MORE_FIELD
 
 
@@ -146,7 +157,7 @@ def train_tokenizer(
             pattern=PATTERNS[config.pattern],
             min_pair_count=config.min_pair_count,
         )
-        tokenizer = with_more_specials(trained.tokenizer, config.more_specials, mask=config.mask)
+        tokenizer = _with_specials(trained.tokenizer, config)
         _save(tokenizer, directory)
         facts = {
             **_facts(tokenizer),
@@ -168,7 +179,7 @@ def _published(
     # The content is fixed by the sha256, so a finished artifact needs the file no more.
     identity = {
         "kind": "published", "specials": list(SPECIALS),
-        **_identity({"mask": config.mask, "more_specials": list(config.more_specials)}),
+        **_identity(_added(config)),
     }  # fmt: skip
     key = artifact_key("tokenizer", VERSION, identity, [f"ranks@{publication.sha256}"])
 
@@ -177,7 +188,7 @@ def _published(
         pattern = PATTERNS[publication.pattern]
         specials, roles = published_specials(publication.specials)
         tokenizer = Tokenizer(publication.ranks_name, pattern, ranks, specials, roles)
-        tokenizer = with_more_specials(tokenizer, config.more_specials, mask=config.mask)
+        tokenizer = _with_specials(tokenizer, config)
         _save(tokenizer, directory)
         return Outcome({**_facts(tokenizer), "published": publication.ranks_name})
 
@@ -192,13 +203,13 @@ def _adopted(
     source = Path(config.path).expanduser()
     settings = {
         "kind": "huggingface", "specials": list(SPECIALS),
-        **_identity({"mask": config.mask, "more_specials": list(config.more_specials)}),
+        **_identity(_added(config)),
     }  # fmt: skip
     # The content decides, wherever the directory lies.
     key = artifact_key("tokenizer", VERSION, settings, [f"vocabulary@{identity(source)}"])
 
     def work(directory: Path) -> Outcome:
-        tokenizer = with_more_specials(adopt(source), config.more_specials, mask=config.mask)
+        tokenizer = _with_specials(adopt(source), config)
         _save(tokenizer, directory)
         return Outcome(_facts(tokenizer))
 
@@ -209,7 +220,22 @@ def _adopted(
 
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     """Without choices that were not there once, where they are not made: identities stay."""
-    return {k: v for k, v in settings.items() if v or k not in ("mask", "more_specials")}
+    later = ("mask", "sentinels", "more_specials")
+    return {k: v for k, v in settings.items() if v or k not in later}
+
+
+def _added(config: AnyTokenizerConfig) -> dict[str, Any]:
+    return {
+        "mask": config.mask, "sentinels": config.sentinels,
+        "more_specials": list(config.more_specials),
+    }  # fmt: skip
+
+
+def _with_specials(tokenizer: Tokenizer, config: AnyTokenizerConfig) -> Tokenizer:
+    """The tokenizer and what is asked for on top of it."""
+    return with_more_specials(
+        tokenizer, config.more_specials, mask=config.mask, sentinels=config.sentinels
+    )
 
 
 def published_specials(own: dict[str, int]) -> tuple[dict[str, int], dict[str, str]]:

@@ -13,7 +13,16 @@ from pipeline.tokens.chat_template import conversation_template
 from pipeline.tokens.merges import merge_of
 from pipeline.tokens.patterns import for_huggingface
 from pipeline.tokens.ranks import byte_alphabet
-from pipeline.tokens.tokenizer import BOS, EOS, MASK, PAD, SPECIALS, Tokenizer
+from pipeline.tokens.tokenizer import (
+    BOS,
+    EOS,
+    MASK,
+    PAD,
+    SENTINEL,
+    SPECIALS,
+    Tokenizer,
+    is_sentinel,
+)
 
 MODEL_MAX_LENGTH = 1_000_000_000  # "no limit of the tokenizer's own"; the model's is in its config
 
@@ -76,6 +85,7 @@ def config_document(tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of `tokenizer_config.json`, chat template included."""
     named = {tokenizer.roles[role] for role in (BOS, EOS, PAD)}
     others = [tokenizer.roles[role] for role in SPECIALS if tokenizer.roles[role] not in named]
+    others += [SENTINEL.format(number) for number in range(len(tokenizer.sentinels))]
     # bos and eos stand where BERT has its own two: around a text, for those who encode two.
     bert = {
         "mask_token": MASK,
@@ -130,7 +140,7 @@ def _added(text: str, i: int) -> dict[str, Any]:
         "id": i,
         "content": text,
         "single_word": False,
-        "lstrip": text == MASK,  # " <|mask|>" is one token, like " word"
+        "lstrip": text == MASK or is_sentinel(text),  # " <|mask|>" is one token, like " word"
         "rstrip": False,
         "normalized": False,
         "special": True,

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Literal, Self
 
@@ -30,6 +31,8 @@ SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end
 SPECIALS = (BOS, EOS, PAD, SYSTEM, USER, ASSISTANT, END)
 MASK = "<|mask|>"
 """Stands for a hidden token; only in tokenizers that were asked for it."""
+SENTINEL = "<extra_id_{}>"
+"""Stands for a span cut out of a text, numbered from 0: T5's name. Only where asked for."""
 
 # Above about a million characters of one white-space run the split's backtracking stack overflows.
 PIECE_CHARACTERS = 100_000
@@ -163,6 +166,12 @@ class Tokenizer:
         """Whether there is a mask token."""
         return MASK in self.roles
 
+    @cached_property
+    def sentinels(self) -> tuple[int, ...]:
+        """What stands for the first, second, ... span cut out of a text; none in most."""
+        named = (self.specials.get(SENTINEL.format(number)) for number in count())
+        return tuple(takewhile(lambda token: token is not None, named))  # type: ignore[arg-type]
+
     def _role(self, role: str) -> int:
         return self.specials[self.roles[role]]
 
@@ -233,19 +242,30 @@ class Tokenizer:
         return table
 
 
+def is_sentinel(text: str) -> bool:
+    """Whether a special token's text is that of a sentinel."""
+    before, after = SENTINEL.split("{}")
+    number = text.removeprefix(before).removesuffix(after)
+    return number.isdecimal() and number.isascii() and text == SENTINEL.format(int(number))
+
+
 def with_our_specials(name: str, pattern: str, ranks: Ranks) -> Tokenizer:
     """A tokenizer whose special tokens are ours, in order, right after the ranks."""
     specials = {text: len(ranks) + i for i, text in enumerate(SPECIALS)}
     return Tokenizer(name, pattern, ranks, specials, {text: text for text in SPECIALS})
 
 
-def with_more_specials(tokenizer: Tokenizer, more: Sequence[str], *, mask: bool) -> Tokenizer:
-    """The tokenizer with a mask token, if asked for, and then `more` special tokens at the end.
+def with_more_specials(
+    tokenizer: Tokenizer, more: Sequence[str], *, mask: bool, sentinels: int = 0
+) -> Tokenizer:
+    """The tokenizer with a mask token and sentinels, if asked for, and `more` special tokens last.
 
     No id that was there changes its meaning. ConfigError for one that is there already, is a piece
     of text, or could not be told from one in a tokenizer.json.
     """
-    added = [MASK] * (mask and MASK not in tokenizer.roles) + list(more)
+    added = [MASK] * (mask and MASK not in tokenizer.roles)
+    added += [SENTINEL.format(number) for number in range(len(tokenizer.sentinels), sentinels)]
+    added += more
     specials, roles = dict(tokenizer.specials), dict(tokenizer.roles)
     for text in added:
         if not (text and text.isascii() and text.isprintable() and " " not in text):

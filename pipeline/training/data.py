@@ -13,10 +13,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from model.batch import Batch
+from model.batch import Batch, Source
+from model.objectives.spans import trimmed
 from pipeline.store.errors import ConfigError, DataError
 from pipeline.tokens.batches import Batches, PackedRows, WindowBatches
 from pipeline.tokens.batching import for_validation
+from pipeline.tokens.labelled import LabelledRows
 from pipeline.tokens.prefetch import Prefetched
 from pipeline.training.devices import World
 from pipeline.training.job import TrainingJob
@@ -48,6 +50,8 @@ def open_source(
         return apply_objective(job, windows, seed=seed)
     if len(files) != 1:
         raise DataError(f"prepared rows come in one file, found {len(files)}; run the stage again")
+    if job.data == "labels":
+        return LabelledRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
     return PackedRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
 
 
@@ -91,27 +95,34 @@ def local_batch(arrays: Arrays, *, world: World, device: torch.device) -> Global
 
 
 def _page_locked(batch: Batch) -> Batch:
-    assert batch.source is None  # decoder-only: the loader makes no encoder's side
+    source = batch.source
+    if source is not None:
+        source = Source(source.inputs.pin_memory(), source.segment_ids.pin_memory())
     return Batch(
         batch.inputs.pin_memory(),
         batch.targets.pin_memory(),
         batch.loss_mask.pin_memory(),
         batch.segment_ids.pin_memory(),
         batch.positions.pin_memory(),
+        source,
         predicted=None if batch.predicted is None else batch.predicted.pin_memory(),
     )
 
 
 def to_batch(arrays: Arrays) -> Batch:
-    """numpy to torch, without a copy where the types allow it."""
+    """numpy to torch, without a copy where the types allow it; the encoder's side with it."""
+    encodes = "source_inputs" in arrays
+    if encodes:
+        arrays = trimmed(arrays)
 
     def ids(name: str) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.int64))
 
     mask = torch.from_numpy(np.ascontiguousarray(arrays["loss_mask"], dtype=np.float32))
     predicted = ids("predicted") if "predicted" in arrays else None
+    source = Source(ids("source_inputs"), ids("source_segments")) if encodes else None
     return Batch(
-        ids("inputs"), ids("targets"), mask, ids("segment_ids"), ids("positions"), None, predicted
+        ids("inputs"), ids("targets"), mask, ids("segment_ids"), ids("positions"), source, predicted
     )
 
 

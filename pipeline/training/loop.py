@@ -64,7 +64,7 @@ class Trainer:
         self.parallel = parallel(
             job.distribution, world=world, device=self.device, batch_rows=job.batch_rows
         )
-        self.parallel.place(loss, self.model.blocks)
+        self.parallel.place(loss, self.model.all_blocks)
         self.optimizer = build_optimizer(self.model, job.optimizer)
         if job.average is not None:
             self.optimizer.average = AveragedWeights(self.model, job.average.decay)

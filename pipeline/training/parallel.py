@@ -6,7 +6,7 @@
 `fsdp` trains what does not fit one device. The numbers are those of one process up to rounding.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Copies:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def place(self, loss: nn.Module, blocks: nn.ModuleList) -> None:
+    def place(self, loss: nn.Module, blocks: Iterable[nn.Module]) -> None:
         """Before the optimiser is built: spread the parameters, where they are spread."""
 
     def wrap(self, loss: nn.Module) -> nn.Module:
@@ -82,7 +82,7 @@ class Shares(Copies):
         # Decisions go over the host: asking the device would wait for it after every step.
         self.talk = torch.distributed.new_group(backend="gloo")
 
-    def place(self, loss: nn.Module, blocks: nn.ModuleList) -> None:
+    def place(self, loss: nn.Module, blocks: Iterable[nn.Module]) -> None:
         """Spread the rows of every parameter."""
         for block in blocks:
             fully_shard(block, mesh=self.mesh)

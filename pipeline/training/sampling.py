@@ -14,6 +14,7 @@ from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.filling import fill_masks, filled
 from pipeline.training.job import TrainingJob
 from pipeline.training.records import append, read_records
+from pipeline.training.rewriting import filled_spans, write_targets
 
 UNTRAINED, END = "untrained", "end"
 MOMENTS = ((10.0, "10 s"), (60.0, "60 s"), (600.0, "10 min"), (3_600.0, "1 h"), (21_600.0, "6 h"))
@@ -53,6 +54,8 @@ class Sampler:
             return []
         if self.job.objective.attention == "bidirectional":
             return self._fill(when, step=step, seconds=seconds)
+        if self.job.objective.attention == "encoder-decoder":
+            return self._rewrite(when, step=step, seconds=seconds)
         prompts = self._prompt_ids()
         room = self.job.context_length - max(map(len, prompts))
         max_tokens = min(self.job.sample_tokens, room)
@@ -85,6 +88,29 @@ class Sampler:
                                for places in candidates],
             }
             for prompt, candidates in zip(self.job.prompts, found, strict=True)
+        ]  # fmt: skip
+        append(self.path, records)
+        self.written.add(when)
+        return records
+
+    def _rewrite(self, when: str, *, step: int, seconds: float) -> list[dict[str, Any]]:
+        """An encoder-decoder writes what belongs in the places of the sentinels."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            targets = write_targets(
+                self.model, self.tokenizer, self.job.prompts, max_tokens=self.job.sample_tokens
+            )
+        finally:
+            self.model.train(was_training)
+        records = [
+            {
+                "when": when, "seconds": round(seconds, 2), "step": step, "prompt": prompt,
+                "text": filled_spans(prompt, target.text), "target": target.text,
+                "stopped": target.ended, "tokens": len(target.ids),
+                "repeated": repeated_share(target.ids),
+            }
+            for prompt, target in zip(self.job.prompts, targets, strict=True)
         ]  # fmt: skip
         append(self.path, records)
         self.written.add(when)

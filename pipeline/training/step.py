@@ -52,6 +52,7 @@ class SummedLoss(nn.Module):
             segment_ids=batch.segment_ids,
             embedding_noise=noise,
             wanted=wanted,
+            source=batch.source,
         )  # (B, T, D) or (n, D)
         if wanted is None:
             hidden, targets, mask = batch.at_predicted(hidden)  # (B, M, D) where few are predicted

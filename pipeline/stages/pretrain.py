@@ -114,7 +114,7 @@ def _objective(config: PretrainConfig, model: AnyModel, vocabulary: Tokenizer) -
             f"pretrain.model.kind={model.kind} has {model.attention}; leave objective out, or "
             "choose another architecture"
         )
-    build_objective(objective, vocabulary)
+    build_objective(objective, vocabulary, length=config.context_length)
     return objective
 
 

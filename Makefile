@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -P -m pytest
 ROOT ?= runs
 CODE := flows pipeline model tests benchmarks
 
-.PHONY: help setup demo demo-tiny test test-all soak check format clean
+.PHONY: help setup demo demo-tiny test test-all check format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,8 @@ demo-tiny: $(STAMP) ## the same graph at toy size, in about a minute
 test: check ## format, lint, types, import contracts and the test suite (< 10 minutes)
 	@$(PYTEST) -m "not slow and not system and not consumer and not soak"
 
-test-all: check ## everything, also slow, system (Chromium) and consumer tests
+test-all: check ## everything, also slow, system (Chromium), consumer and soak tests
 	@$(PYTEST)
-
-soak: $(STAMP) ## twenty scheduled runs, killed at random (ten minutes or more; not part of test-all)
-	@GRISTMILL_SOAK=1 $(PYTEST) tests/flows/test_soak.py
 
 check: $(STAMP) ## format, lint, types and import contracts only
 	@$(BIN)/ruff format --check $(CODE)

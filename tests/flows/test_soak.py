@@ -5,7 +5,6 @@ Prefect or MLflow.
 """
 
 import fcntl
-import os
 import random
 import shutil
 import time
@@ -23,11 +22,7 @@ from tests.flows.conftest import small_settings, until
 from tests.flows.test_dev import alive
 from tests.flows.test_zombies import World
 
-pytestmark = [
-    pytest.mark.soak,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif("GRISTMILL_SOAK" not in os.environ, reason="ten minutes or more: make soak"),
-]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
 RUNS = 20
 KILLS = 10
 MOST_PER_RUN = 2  # the fifth start of a run is refused

@@ -22,6 +22,7 @@ from pipeline.corpus.sources.parquet_pages import (
     stored_bytes,
 )
 from pipeline.store.errors import DataError
+from pipeline.store.memory import within
 
 MAX_LINE_BYTES = 8 << 20  # guess; the longest conversation in public SFT sets is below 1 MB
 TABLE_ROWS, TABLE_BYTES = 1_000, 32 << 20  # read at once
@@ -124,7 +125,7 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
     """A batch in memory at a time."""
     number = 0
     try:
-        for batch in _batches(path):
+        for batch in within(_batches(path)):
             names = batch.schema.names
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)

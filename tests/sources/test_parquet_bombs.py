@@ -1,4 +1,4 @@
-"""Parquet files of few bytes that stand for gigabytes: memory and disk stay bounded."""
+"""Tables of few bytes that stand for gigabytes: memory and disk stay bounded."""
 
 import io
 import json
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,6 +68,43 @@ def test_crafted_files_take_neither_memory_nor_disk(tmp_path: Path) -> None:
     assert facts["breaks"] == 4
     assert facts["bytes"] < 400 * MEGABYTE  # of Python, texts and Arrow's copies of them
     assert (scratch / "documents.arrow").stat().st_size < 450 * MEGABYTE
+
+
+ARROW = """
+import sys
+from pathlib import Path
+from pipeline.corpus.sources.arrow import ArrowSource, parse_arrow
+from pipeline.corpus.sources.inputs import InputFile
+from pipeline.corpus.sources.part import PartWriter
+from pipeline.store import memory
+
+path = Path(sys.argv[1])
+memory.DECODED_BYTES = 100 << 20
+with PartWriter(path.parent, source="t") as writer:
+    parse_arrow(ArrowSource(name="t", paths=(str(path),)), InputFile(str(path), "x.arrow"), writer)
+    print(writer.facts()["documents"], writer.facts()["quarantine_reasons"])
+bytearray(400 << 20)  # the ceiling is gone with the decoding
+"""
+
+
+def test_arrow_buffers_that_expand_beyond_memory_end_the_file(tmp_path: Path) -> None:
+    size = 300 * MEGABYTE
+    zeros, offsets = np.zeros(size, np.uint8), np.array([0, size])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(zeros)]
+    bomb = pa.record_batch({"text": pa.Array.from_buffers(pa.large_string(), 1, buffers)})
+    small = pa.record_batch({"text": pa.array(["kept"], pa.large_string())})
+    path = tmp_path / "x.arrow"
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pa.ipc.new_file(sink, small.schema, options=options) as file,
+    ):
+        file.write_batch(small)
+        file.write_batch(bomb)
+    assert path.stat().st_size < 100_000
+    command = [sys.executable, "-P", "-c", ARROW, str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (told.returncode, told.stdout) == (0, "1 {'too_large': 1}\n"), told.stderr
 
 
 def test_page_above_the_limit_costs_its_row_group_only(tmp_path: Path, read: Reader) -> None:

@@ -21,6 +21,7 @@ from pipeline.corpus.sources.columns import (
 from pipeline.corpus.sources.file_source import SPLIT_BYTES, FileSource, open_seekable
 from pipeline.corpus.sources.inputs import InputFile, InputUnit, Piece
 from pipeline.corpus.sources.part import PartWriter
+from pipeline.store.memory import within
 
 FILE_MAGIC = b"ARROW1"
 
@@ -80,7 +81,7 @@ def _cut_batches(handle: BinaryIO, num_bytes: int, split_bytes: int) -> list[Pie
     for i in range(runs):
         start, stop = batches * i // runs, batches * (i + 1) // runs
         pieces.append(Piece(start, stop, row, "", num_bytes // runs))
-        row += sum(reader.get_batch(k).num_rows for k in range(start, stop))
+        row += sum(b.num_rows for b in within(reader.get_batch(k) for k in range(start, stop)))
     return pieces
 
 
@@ -91,7 +92,7 @@ def parse_arrow(source: TableSource, file: InputFile, writer: PartWriter) -> Non
     try:
         with open_seekable(file) as handle:
             is_empty = True
-            for batch in _record_batches(handle, file):
+            for batch in within(_record_batches(handle, file)):
                 if is_empty and source.wanted(batch.schema.names) is None:
                     told = no_text_column(source, batch.schema.names)
                     writer.broken(file.name, "schema", "missing_column", told)
@@ -106,7 +107,8 @@ def parse_arrow(source: TableSource, file: InputFile, writer: PartWriter) -> Non
     except DAMAGE as error:
         if is_ours(error):
             raise
-        writer.broken(file.name, f"row {row}", "bad_arrow", str(error))
+        reason = "too_large" if isinstance(error, MemoryError) else "bad_arrow"
+        writer.broken(file.name, f"row {row}", reason, str(error))
 
 
 def _record_batches(handle: BinaryIO, file: InputFile) -> Iterator[pa.RecordBatch]:

@@ -35,6 +35,7 @@ from pipeline.corpus.sources.parquet_pages import (
     stored_bytes,
 )
 from pipeline.corpus.sources.part import PartWriter
+from pipeline.store.memory import within
 
 BATCH_BYTES = 32 << 20  # of decoded text at once, by the average of its row group
 
@@ -172,7 +173,8 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     num_rows = parquet.metadata.row_group(group).num_rows
     rows = pages.batch_rows(BATCH_ROWS, BATCH_BYTES, num_rows)
-    yield from parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+    batches = parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+    yield from within(batches)
 
 
 @contextmanager

@@ -208,6 +208,7 @@ def _page(fields: dict[int, Any]) -> Page:
     encoding = 4 if kind == DATA_PAGE_V2 else 2
     about = inner if isinstance(inner, dict) else {}
     found = (kind, fields.get(2), fields.get(3), about.get(1, 0), about.get(encoding, 0))
-    if not all(isinstance(value, int) for value in found):
+    numbers = [value for value in found if isinstance(value, int)]
+    if len(numbers) < len(found):
         raise ValueError("a page header lacks a size, or has one of a wrong type")
-    return Page(*found)
+    return Page(*numbers)

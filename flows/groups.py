@@ -237,8 +237,9 @@ def export_gguf(
         Literal["f32", "f16", "bf16", "q8_0"], typer.Option(help="Of the matrices.")
     ] = "f32",
     root: RootOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Write one file for llama.cpp."""
     from flows.commands.export_gguf import write_gguf  # heavy: torch
 
-    write_gguf(model, target, precision=precision, root=root)
+    write_gguf(model, target, precision=precision, root=root, uri=uri)

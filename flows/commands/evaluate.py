@@ -33,6 +33,7 @@ from pipeline.reports.terminal import print_sections
 from pipeline.serving.loading import LoadedModel, artifact_named, load_model
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_json, write_text
+from pipeline.tracking.config import tracking_at
 
 EVALUATION_VERSION = 1
 NO_TRAINING = "none"
@@ -52,6 +53,8 @@ class EvaluationRequest:
     text_field: str = "text"
     documents: int | None = None
     device: str = "auto"
+    uri: str | None = None
+    """Of the registry; None: where the root registered the model."""
 
 
 def evaluate_model(
@@ -70,7 +73,8 @@ def evaluate_model(
         seed=options.seed,
     )  # fmt: skip
     device = _device(request.device)
-    loaded = [load_model(reference, root, device=device) for reference in references]
+    tracking = tracking_at(request.uri)
+    loaded = [load_model(one, root, device=device, tracking=tracking) for one in references]
     encoders = [one for one in loaded if one.model.config.attention != "causal"]
     if encoders:
         if len(loaded) > 1 or tasks or pairs:

@@ -51,6 +51,10 @@ def evaluate_command(
     draws: Annotated[int, typer.Option(min=100, max=100_000, help="Of the bootstrap.")] = 1_000,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    uri: Annotated[
+        str | None,
+        typer.Option(help="An MLflow tracking server for models:/; default: where the root says."),
+    ] = None,
     root: Annotated[
         Path, typer.Option("--root", help="Where artifacts and stores live.", show_default=True)
     ] = Path("runs"),
@@ -61,7 +65,7 @@ def evaluate_command(
 
     evaluate_model(
         EvaluationRequest(
-            model, data, against, tasks, pairs, training, text_field, documents, device
+            model, data, against, tasks, pairs, training, text_field, documents, device, uri
         ),
         MeasureOptions(stride=stride, draws=draws, seed=seed, shots=shot_counts(shots)),
         out=out, root=root,

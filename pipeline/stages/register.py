@@ -153,6 +153,7 @@ def register(
                         page, *manifests = certify(exported, version, ledger.judgements())
                         registry.attach(version, [page], "certificate")
                         registry.attach(version, manifests, "certificate/manifests")
+                    registry.explain(version, parent_run_id)
                     ledger.settled(exported.fingerprint)
                     break
         except UNAVAILABLE as error:

@@ -55,7 +55,23 @@ def signature() -> ModelSignature:
             ParamSpec("seed", DataType.long, None),
         ]
     )
-    return ModelSignature(inputs=inputs, params=params)
+    return ModelSignature(inputs=inputs, outputs=_answer(message), params=params)
+
+
+def _answer(message: Object) -> Schema:
+    """An OpenAI-style object: text for prompts, a message for conversations."""
+    choice = Object([
+        Property("index", DataType.long),
+        Property("text", DataType.string, required=False),
+        Property("message", message, required=False),
+        Property("finish_reason", DataType.string),
+    ])  # fmt: skip
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens")
+    usage = Object([Property(name, DataType.long) for name in counts])
+    return Schema([
+        ColSpec(DataType.string, "object"), ColSpec(DataType.string, "model"),
+        ColSpec(Array(choice), "choices"), ColSpec(usage, "usage"),
+    ])  # fmt: skip
 
 
 def fill_mask_signature() -> ModelSignature:

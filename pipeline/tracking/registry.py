@@ -43,11 +43,15 @@ from pipeline.tracking.versions import (
     CHAMPION,
     FILES_TAG,
     FINGERPRINT_TAG,
+    GATE_TAG,
     MAX_TAG_CHARACTERS,
     MODEL_TAG,
+    NOTE_TAG,
     PREVIOUS,
+    REASON_TAG,
     Version,
     description,
+    model_description,
 )
 
 logger = logging.getLogger(__name__)
@@ -184,7 +188,7 @@ class Registry:
         ])  # fmt: skip
 
     def attach(self, version: Version, files: Iterable[Path], folder: str) -> None:
-        """Show files with the version: in its run and beside its model."""
+        """Show files with the version: among the artifacts of its run."""
         found = self._client.get_model_version(version.name, str(version.number))
         for path in files if found.run_id else ():
             self._client.log_artifact(found.run_id, str(path), folder)
@@ -212,10 +216,33 @@ class Registry:
             self._client.set_model_version_tag(version.name, str(version.number), key, value)
         text = description(version.name, {**version.tags, **changed})
         self._client.update_model_version(version.name, str(version.number), text)
+        if (model_id := version.tags.get(MODEL_TAG)) is not None:
+            self._client.set_logged_model_tags(model_id, {NOTE_TAG: text})
         own = (FINGERPRINT_TAG, MODEL_TAG)  # of this store; a restored version has others
         merged = {k: v for k, v in {**version.tags, **changed}.items() if k not in own}
         self._ledger.version(Entry(version.name, version.fingerprint, merged))
         return self.get(version.name, version.number)
+
+    def explain(self, version: Version, parent_run_id: str | None) -> None:
+        """Say what became of it where people look first: on its run and on that of the graph."""
+        found = self._client.get_model_version(version.name, str(version.number))
+        if found.run_id:
+            self._client.set_tag(found.run_id, NOTE_TAG, str(found.description or ""))
+        if parent_run_id is None:
+            return
+        link = f"[{version.name} version {version.number}]"
+        try:
+            note = self._client.get_run(parent_run_id).data.tags.get(NOTE_TAG, "")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return  # it was deleted meanwhile
+        others = [line for line in note.split("\n\n") if line and not line.startswith(link)]
+        page = f"#/models/{version.name}/versions/{version.number}"
+        verdict = f"{version.tags.get(GATE_TAG, '')}: {version.tags.get(REASON_TAG, '')}"
+        self._client.set_tag(
+            parent_run_id, NOTE_TAG, "\n\n".join([*others, f"{link}({page}) {verdict}"])
+        )
 
     def crown(self, version: Version) -> None:
         """Make `version` the champion; who was it before becomes `previous`."""
@@ -331,7 +358,7 @@ class Registry:
 
     def _ensure_model(self, name: str, tags: Mapping[str, str] | None = None) -> None:
         try:
-            self._client.create_registered_model(name, dict(tags or {}))
+            self._client.create_registered_model(name, dict(tags or {}), model_description(name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -14,6 +14,8 @@ MODEL_TAG = "gristmill.mlflow_model"
 EVAL_SET_USES_TAG = "gristmill.eval_set_uses"
 RESCORED_TAG = "gristmill.rescored_report"
 """Fingerprint of the report that measured a champion on an eval set that came after it."""
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow's pages of runs and logged models call their description; Markdown."""
 ROLLED_BACK = "rolled_back"
 _SHOWN = {
     "gristmill.bits_per_byte": "bits per byte",
@@ -50,10 +52,19 @@ def description(name: str, tags: Mapping[str, str]) -> str:
     """What MLflow's page says first about a version: verdict, figures, origin, how to load it."""
     figures = [f"{title} {float(tags[key]):.4f}" for key, title in _SHOWN.items() if key in tags]
     lines = [
-        f"**{tags.get(GATE_TAG, 'not judged')}**: {tags.get(REASON_TAG, 'the gate was not asked')}",
+        f"{tags.get(GATE_TAG, 'not judged')}: {tags.get(REASON_TAG, 'the gate was not asked')}",
         ", ".join(figures),
-        f"made from `{tags.get('gristmill.checkpoint', 'unknown')}`; the model card and the "
-        "certificate are among its files",
+        f"made from `{tags.get('gristmill.checkpoint', 'unknown')}`; model card: "
+        "`artifacts/hf/README.md` of the model; certificate: among the artifacts of the source run",
         f'`mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")` answers with the champion',
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def model_description(name: str) -> str:
+    """What MLflow's page says first about a registered model: what its aliases mean."""
+    return "\n\n".join([
+        f"`{CHAMPION}` answers, `{CHALLENGER}` is the newest candidate, `{PREVIOUS}` was champion "
+        "before. A version's description begins with what the gate said of it, and why.",
+        f'`mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")`',
+    ])  # fmt: skip

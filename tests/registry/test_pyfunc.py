@@ -72,6 +72,7 @@ for name, model, row in (
     except mlflow.exceptions.MlflowException as error:
         refused[name] = str(error)
 found["refused"] = refused
+found["outputs"] = tuned.metadata.signature.outputs.input_names()
 path = mlflow.artifacts.download_artifacts("models:/gristmill@champion") + "/artifacts/hf"
 model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
 import torch
@@ -122,6 +123,7 @@ def test_string_list_frame_and_dicts_give_the_same_answers(predictions: dict[str
     assert texts(predictions["list"])[0] == first
     assert texts(predictions["frame"]) == texts(predictions["list"])
     assert texts(predictions["dicts"])[0] == first
+    assert predictions["outputs"] == list(predictions["string"]), "as the signature says"
     assert texts(predictions["params"]) == [first]
     assert predictions["transformers"] == first
 

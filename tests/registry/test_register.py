@@ -70,7 +70,7 @@ def test_gate_promotes_the_first_refuses_the_worse_and_promotes_the_better(world
     assert champion.tags["gristmill.gate_reason"] == better.reason
     with opened(world.root) as registry:
         told = registry._client.get_model_version(BASE, "3").description
-    assert told.startswith(f"**promoted**: {better.reason}\n\nbits per byte 1.4000")
+    assert told.startswith(f"promoted: {better.reason}\n\nbits per byte 1.4000")
 
 
 def test_another_eval_set_never_promotes_silently(world: World) -> None:
@@ -379,6 +379,28 @@ def test_figures_are_linked_to_the_model_and_the_eval_set(world: World) -> None:
     assert linked["gate/delta"].value == pytest.approx(-0.1)
     lineage = {p: v for p, v in model.params.items()}
     assert {"pretrain", "tokenizer", "evaluate", "eval_set", "examples"} <= set(lineage)
+
+
+def test_pages_say_first_what_became_of_a_model(world: World) -> None:
+    with opened(world.root) as registry:
+        client = registry._client
+        parent = client.create_run(registry._store.experiment_id, run_name="graph").info.run_id
+    eval_set = world.eval_set()
+    for seed, bits in ((0, 1.5), (1, 1.6), (1, 1.6)):
+        report = world.report(world.base(seed), eval_set, bits=bits)
+        done = register(
+            RegistryConfig(), world.exported(world.base(seed), report), report, eval_set,
+            root=world.root, runtime=RUNTIME, parent_run_id=parent,
+        )  # fmt: skip
+    first, second = client.get_run(parent).data.tags["mlflow.note.content"].split("\n\n")
+    assert first.startswith(f"[{BASE} version 1](#/models/{BASE}/versions/1) promoted: there was")
+    assert second == f"[{BASE} version 2](#/models/{BASE}/versions/2) refused: {done.reason}"
+    version = client.get_model_version(BASE, "2")
+    assert version.description.startswith("refused: not better than the champion")
+    of_run = client.get_run(str(version.run_id)).data.tags["mlflow.note.content"]
+    of_model = client.get_logged_model(version.tags[MODEL_TAG]).tags["mlflow.note.content"]
+    assert of_run == of_model == version.description
+    assert "`challenger` is the newest candidate" in client.get_registered_model(BASE).description
 
 
 def test_uses_of_a_frozen_set_are_counted_and_many_are_a_warning(world: World) -> None:

@@ -119,13 +119,13 @@ def measure(
         report["memorisation"] = recite(subject, documents["text"], materials, options)
     results: list[TaskResult] = []
     if materials.tasks:
-        results, no_room = answer_tasks(
+        results, left_out = answer_tasks(
             subject.model, subject.tokenizer, materials.tasks, context=context,
             shots=options.shots, form=subject.form, max_tokens=options.max_answer_tokens,
             seed=options.seed,
         )  # fmt: skip
         report["tasks"] = {
-            "form": subject.form, "rows": summarise_tasks(results), "no_room": no_room,
+            "form": subject.form, "rows": summarise_tasks(results), "left_out": left_out,
         }  # fmt: skip
     gaps = None
     if materials.pairs:

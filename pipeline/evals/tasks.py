@@ -23,6 +23,7 @@ from pipeline.evals.scoring import sequence_nats
 from pipeline.evals.sft import GENERATION_ROWS, AnswerTokenizer, first_line, greedy
 from pipeline.evals.statistics import wilson
 from pipeline.evals.task_file import TaskItem, choose_task_shots, shot_pools
+from pipeline.store.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,40 @@ def answer_tasks(
     max_tokens: int,
     seed: int,
 ) -> tuple[list[TaskResult], dict[str, int]]:
-    """Results in the order of the file, one round per number of shots, and prompts without room.
+    """Results in the order of the file, one round per number of shots, and how many questions of a
+    round were left out, by why.
 
-    Pairs are whole documents and have no shots. DataError where a task has too few solved examples.
+    Pairs are whole documents and have no shots. A question with too few solved examples for a round
+    is left out of it, as one is whose prompt does not fit; DataError where nothing can be asked.
     """
     asked = [item for item in items if not item.is_shot]
     pools = shot_pools(items)
     results: list[TaskResult] = []
-    no_room: dict[str, int] = {}
+    left_out: dict[str, int] = {}
+    refused: DataError | None = None
     for count in sorted(set(shots)):
         numbers = [n for n, item in enumerate(asked) if count == 0 or item.kind != "pair"]
-        solved = {
-            n: choose_task_shots(asked[n], pools[asked[n].task], count, seed=seed) for n in numbers
-        }
+        solved: dict[int, list[TaskItem]] = {}
+        for n in numbers:
+            try:
+                solved[n] = choose_task_shots(asked[n], pools[asked[n].task], count, seed=seed)
+            except DataError as error:
+                refused = error
+                _count(left_out, asked[n], count, "have too few solved examples")
         scored = _by_likelihood(model, tokenizer, asked, solved, context, form, count)
         scored |= _by_generation(model, tokenizer, asked, solved, context, form, count, max_tokens)
         results += [scored[n] for n in numbers if n in scored]
-        for n in numbers:
-            if n not in scored:
-                key = f"{asked[n].task}, {count} shots"
-                no_room[key] = no_room.get(key, 0) + 1
-    return results, no_room
+        for n in solved.keys() - scored.keys():
+            _count(left_out, asked[n], count, "have no room")
+    if refused is not None and not results:
+        raise refused
+    return results, left_out
+
+
+def _count(left_out: dict[str, int], item: TaskItem, shots: int, why: str) -> None:
+    """One question more that was not asked in a round."""
+    key = f"{item.task}, {shots} shots, {why}"
+    left_out[key] = left_out.get(key, 0) + 1
 
 
 def summarise_tasks(results: Sequence[TaskResult]) -> list[dict[str, Any]]:

@@ -101,6 +101,18 @@ def test_a_shot_is_never_the_same_question_in_other_spaces():
         choose_task_shots(items[0], items, 1, seed=0)
 
 
+def test_round_without_enough_solved_examples_is_left_out_and_counted(model, tokenizer):
+    rows = [{"task": "t", "question": f"q{i}", "choices": ["x", "y"], "answer": 0} for i in (1, 2)]
+    alone = {"task": "u", "question": "q", "choices": ["x", "y"], "answer": 0}
+    results, left_out = answer_tasks(model, tokenizer, tasks(*rows, alone), shots=(0, 1), **ASKED)
+    assert [(r.task, r.shots) for r in results] == [
+        ("t", 0), ("t", 0), ("u", 0), ("t", 1), ("t", 1)
+    ]  # fmt: skip
+    assert left_out == {"u, 1 shots, have too few solved examples": 1}
+    with pytest.raises(DataError, match="has 1 solved examples beside the question"):
+        answer_tasks(model, tokenizer, tasks(*rows), shots=(5,), **ASKED)
+
+
 def test_rows_marked_as_shots_are_not_asked(model, tokenizer):
     rows = [{"task": "t", "question": f"q{i}", "choices": ["x", "y"], "answer": 0} for i in (1, 2)]
     items = tasks({**rows[0], "split": "shots"}, rows[1])
@@ -114,7 +126,9 @@ def test_a_question_without_room_is_counted_and_not_cut(model, tokenizer):
         {"question": "fits", "choices": ["x", "y"], "answer": 0},
     )
     results, no_room = answer_tasks(model, tokenizer, items, shots=(0,), **ASKED)
-    assert [result.number for result in results] == [1] and no_room == {"task, 0 shots": 1}
+    assert [result.number for result in results] == [1] and no_room == {
+        "task, 0 shots, have no room": 1
+    }
 
 
 def test_full_width_text_takes_no_space_before_an_option():

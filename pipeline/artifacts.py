@@ -4,7 +4,7 @@
     clean_corpus    -> CleanedCorpus       pretrain, finetune -> Checkpoint
     train_tokenizer -> TrainedTokenizer    measure_baselines -> BaselineReport
     tokenize_corpus -> TokenShards         evaluate -> EvalReport    export_model -> ExportedModel
-    blend_shards    -> TokenShards
+    blend_shards    -> TokenShards         prepare_labels -> LabelSet
 
 Stages meet only here. A handle can be made for any finished directory with `Kind.open(path)`.
 """
@@ -136,10 +136,31 @@ class ExampleSet(Artifact):
 
 
 @dataclass(frozen=True)
+class LabelSet(Artifact):
+    """Labelled texts or words: `train.jsonl`, `validation.jsonl`, `held_out.jsonl`."""
+
+    stages: ClassVar[tuple[str, ...]] = ("labels",)
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+        return str(self.facts["name"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
+        return tuple(self.facts["labels"])
+
+
+AnyEvalSet = EvalSet | LabelSet
+"""What a model is judged on."""
+
+
+@dataclass(frozen=True)
 class Checkpoint(Artifact):
     """The outcome of training: `final/` (weights, configuration), curves and samples."""
 
-    stages: ClassVar[tuple[str, ...]] = ("pretrain", "finetune")
+    stages: ClassVar[tuple[str, ...]] = ("pretrain", "finetune", "classify")
 
     @property
     def weights_path(self) -> Path:
@@ -179,7 +200,7 @@ class ExportedModel(Artifact):
 
 
 ANY_ARTIFACT: tuple[type[Artifact], ...] = (
-    EvalSet, CleanedCorpus, TrainedTokenizer, TokenShards, ExampleSet,
+    EvalSet, CleanedCorpus, TrainedTokenizer, TokenShards, ExampleSet, LabelSet,
     Checkpoint, BaselineReport, EvalReport, ExportedModel,
 )  # fmt: skip
 
@@ -195,8 +216,9 @@ def open_artifact(path: Path) -> Artifact:
 
 DIRECTORIES = {
     "eval_set": "eval-sets", "clean": "clean", "tokenizer": "tokenizer", "tokenize": "tokens",
-    "blend": "blend", "examples": "examples", "pretrain": "pretrain", "finetune": "finetune",
-    "baselines": "baselines", "evaluate": "eval", "export": "export",
+    "blend": "blend", "examples": "examples", "labels": "labels", "pretrain": "pretrain",
+    "finetune": "finetune", "classify": "classify", "baselines": "baselines", "evaluate": "eval",
+    "export": "export",
 }  # fmt: skip
 """Stage name -> directory under the root."""
 

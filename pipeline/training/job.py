@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from model.architectures import AnyModel
+from model.architectures import AnyTrained
 from model.averaging import WeightAverage
 from model.lora import LoraConfig
 from model.objectives import AnyObjective, CausalLM
@@ -32,12 +32,13 @@ class TrainingJob:
     """Fingerprint of the artifact: a checkpoint of another one is refused."""
     tokenizer: str
     """Directory of the tokenizer artifact, for samples."""
-    data: Literal["windows", "rows"]
-    """Rows over token shards as `batching` says, or prepared ones with masks (fine-tuning)."""
+    data: Literal["windows", "rows", "labels"]
+    """Rows over token shards as `batching` says, or prepared ones: with masks (fine-tuning),
+    or with classes for targets."""
     train_paths: tuple[str, ...]
     validation_paths: tuple[str, ...]
     """Empty: no validation."""
-    model: AnyModel
+    model: AnyTrained
     weights: str | None
     """Directory of `model.safetensors` to start from; None draws them from the seed."""
     weights_kind: Literal["ours", "huggingface"]

@@ -7,7 +7,13 @@ from typing import Any, Literal
 
 import torch
 
-from model.architectures import AnyModel, LanguageModel, model_config_from_dict
+from model.architectures import (
+    AnyModel,
+    BertClassifierConfig,
+    LanguageModel,
+    model_config_from_dict,
+)
+from model.bert_classifier import with_new_head
 from model.checkpoint_io import load_tensors, load_weights
 from model.errors import WeightsError
 from model.huggingface import import_weights
@@ -51,6 +57,11 @@ def resolve_start(config: PretrainConfig, *, vocabulary: Tokenizer, root: Path) 
         model = _filled(config.model, vocab_size=vocab_size, context_length=config.context_length)
         return Start(model, None, "ours", {"kind": "scratch"}, ())
     found = _find(start, root)
+    if isinstance(found.model, BertClassifierConfig):
+        raise ConfigError(
+            "pretrain.start names a classifier, whose head says nothing about tokens; start from "
+            "the encoder it was trained from"
+        )
     if found.model.vocab_size <= vocabulary.last_rank:
         raise ConfigError(
             f"the weights of pretrain.start have a vocabulary of {found.model.vocab_size}, the "
@@ -166,6 +177,8 @@ def starting_model(job: TrainingJob, device: torch.device) -> LanguageModel:
         else:
             tensors = load_tensors(directory / "model.safetensors")
         tensors = grow_vocabulary(tensors, job.model.vocab_size)
+        if isinstance(job.model, BertClassifierConfig):
+            tensors = with_new_head(job.model, tensors, seed=job.seed)
         load_weights(model, tensors, where=str(directory))
     except WeightsError as error:
         raise ArtifactError(f"{error}; choose another starting point") from error

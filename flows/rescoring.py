@@ -20,16 +20,18 @@ from pipeline.artifacts import (
 )
 from pipeline.stages.evaluate import EvaluateConfig, evaluate
 from pipeline.stages.evaluate_masked import MaskedEvaluationConfig, evaluate_masked
+from pipeline.stages.evaluate_targets import TargetEvaluationConfig, evaluate_targets
 from pipeline.store.errors import ArtifactError
 from pipeline.store.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class Measures:
-    """How reports are made: of decoders, and of encoders."""
+    """How reports are made: of decoders, of encoders, and of models with both."""
 
     evaluate: EvaluateConfig
     masked: MaskedEvaluationConfig
+    targets: TargetEvaluationConfig
 
 
 def measure_champion(
@@ -49,12 +51,16 @@ def measure_champion(
     checkpoints = [a for a in parents if isinstance(a, Checkpoint)]
     tokenizers = [a for a in parents if isinstance(a, TrainedTokenizer)]
     examples = [a for a in parents_of(report) if isinstance(a, ExampleSet)]
-    masked = "masked" in report.manifest.config
-    if not (checkpoints and tokenizers and (examples or masked)):
+    masked, targets = (name in report.manifest.config for name in ("masked", "targets"))
+    if not (checkpoints and tokenizers and (examples or masked or targets)):
         raise ArtifactError(f"{champion.ref} has no checkpoint under {root} to score again")
     if masked:
         return evaluate_masked(
             measures.masked, checkpoints[0], tokenizers[0], eval_set, root=root, runtime=runtime
+        )
+    if targets:
+        return evaluate_targets(
+            measures.targets, checkpoints[0], tokenizers[0], eval_set, root=root, runtime=runtime
         )
     return evaluate(
         measures.evaluate, checkpoints[0], tokenizers[0], eval_set, examples[0],
@@ -68,13 +74,18 @@ def measures_of(report: EvalReport) -> Measures:
     Files of tasks and pairs are left out: the gate does not ask for them, and they may be gone.
     """
     config = dict(report.manifest.config)
-    masked = config.pop("masked", None)
+    masked, targets = config.pop("masked", {}), config.pop("targets", {})
     try:
-        if masked is not None:
-            encoder = MaskedEvaluationConfig.model_validate(masked)
-            return Measures(EvaluateConfig(), encoder)
+        if masked or targets:
+            return Measures(
+                EvaluateConfig(),
+                MaskedEvaluationConfig.model_validate(masked),
+                TargetEvaluationConfig.model_validate(targets),
+            )
         kept = {name: value for name, value in config.items() if name not in ("tasks", "pairs")}
-        return Measures(EvaluateConfig.model_validate(kept), MaskedEvaluationConfig())
+        return Measures(
+            EvaluateConfig.model_validate(kept), MaskedEvaluationConfig(), TargetEvaluationConfig()
+        )
     except ValidationError as error:
         raise ArtifactError(
             f"{report.ref} was made with settings this version does not know "

@@ -15,6 +15,7 @@ from pipeline.stages import blend_shards as _blend
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
 from pipeline.stages import evaluate_masked as _evaluate_masked
+from pipeline.stages import evaluate_targets as _evaluate_targets
 from pipeline.stages import export_model as _export
 from pipeline.stages import finetune as _finetune
 from pipeline.stages import freeze_eval_set as _freeze
@@ -40,8 +41,7 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
             device=run.device, journal=Silent(), progress=Silent(), may_build=True
         )
         return measure_champion(
-            champion, report, eval_set, Measures(run.config.evaluate, run.config.evaluate_masked),
-            root=run.root, runtime=runtime,
+            champion, report, eval_set, _measures(run), root=run.root, runtime=runtime,
         )  # fmt: skip
 
     return {
@@ -50,6 +50,11 @@ def _tracked(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
         "evaluate_champion": evaluate_champion,
         "certify": partial(write_certificate, root=run.root),
     }
+
+
+def _measures(run: Run) -> Measures:
+    c = run.config
+    return Measures(c.evaluate, c.evaluate_masked, c.evaluate_targets)
 
 
 def _ranks_folders(run: Run, inputs: tuple[Any, ...]) -> dict[str, Any]:
@@ -69,6 +74,7 @@ finetune = Stage("finetune", _finetune.finetune, show=show.loss_curve, tags=("tr
 measure_baselines = Stage("baselines", _baselines.measure_baselines)
 evaluate = Stage("evaluate", _evaluate.evaluate, show=show.evaluation)
 evaluate_masked = Stage("evaluate", _evaluate_masked.evaluate_masked, show=show.evaluation)
+evaluate_targets = Stage("evaluate", _evaluate_targets.evaluate_targets, show=show.evaluation)
 export_model = Stage("export", _export.export_model)
 register = Stage("registry", _register.register, show=show.registration, extras=_tracked)
 

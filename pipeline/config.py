@@ -19,6 +19,7 @@ from pipeline.stages.blend_shards import ContinuationConfig
 from pipeline.stages.clean_corpus import CleanConfig
 from pipeline.stages.evaluate import EvaluateConfig
 from pipeline.stages.evaluate_masked import MaskedEvaluationConfig
+from pipeline.stages.evaluate_targets import TargetEvaluationConfig
 from pipeline.stages.export_model import ExportConfig
 from pipeline.stages.freeze_eval_set import EvalSetConfig
 from pipeline.stages.measure_baselines import BaselinesConfig
@@ -149,6 +150,7 @@ class RunConfig(CorpusConfig):
     baselines: BaselinesConfig = BaselinesConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     evaluate_masked: MaskedEvaluationConfig = MaskedEvaluationConfig()
+    evaluate_targets: TargetEvaluationConfig = TargetEvaluationConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig
     continuation: ContinuationConfig = ContinuationConfig()
@@ -160,7 +162,7 @@ class RunConfig(CorpusConfig):
         if self.trains_encoder:
             if len(missing) < 2:
                 raise ValueError(
-                    "an encoder fills masks and is not tuned on prompts and answers; leave the "
+                    "a model with an encoder is not tuned on prompts and answers; leave the "
                     "sections examples and finetune out"
                 )
         elif missing:
@@ -171,13 +173,20 @@ class RunConfig(CorpusConfig):
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether the run makes a masked language model: it says so by architecture or objective.
+        """Whether the run makes a model with an encoder: it says so by architecture or objective.
 
         Weights to start from may say neither; then the objective has to be named.
         """
         pretrain = self.pretrain
         named = (pretrain.objective, pretrain.model)
-        return any(one is not None and one.attention == "bidirectional" for one in named)
+        return any(one is not None and one.attention != "causal" for one in named)
+
+    @property
+    def writes_targets(self) -> bool:
+        """Whether it has a decoder beside the encoder."""
+        pretrain = self.pretrain
+        named = (pretrain.objective, pretrain.model)
+        return any(one is not None and one.attention == "encoder-decoder" for one in named)
 
     @property
     def tuning(self) -> tuple[ExamplesConfig, FinetuneConfig]:

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from flows.commands.evaluate_encoder import evaluate_encoder
+from flows.commands.evaluate_pairs import evaluate_pairs, evaluate_spans, pairs_file
 from flows.commands.store import existing_root
 from pipeline.evals.bias_pairs import read_pairs
 from pipeline.evals.contamination import overlap_with
@@ -68,6 +69,15 @@ def evaluate_model(
         root = existing_root(root)
     tasks = read_tasks(request.tasks) if request.tasks else []
     pairs = read_pairs(request.pairs) if request.pairs else []
+    given = pairs_file(request.data)
+    if given is not None:
+        if request.against or tasks or pairs:
+            raise ConfigError(f"{given} holds pairs: --against, --tasks and --pairs need text")
+        only = load_model(
+            request.model, root, device=_device(request.device), tracking=tracking_at(request.uri)
+        )
+        evaluate_pairs(only, given, options, out)
+        return
     held_out = read_held_out(
         request.data, root=root, text_field=request.text_field, most=request.documents,
         seed=options.seed,
@@ -82,7 +92,8 @@ def evaluate_model(
                 f"{encoders[0].name} sees both sides of a token: --against, --tasks and --pairs "
                 "need models that read from left to right"
             )
-        evaluate_encoder(encoders[0], held_out, options, out)
+        measure_encoder = evaluate_spans if encoders[0].writes_targets else evaluate_encoder
+        measure_encoder(encoders[0], held_out, options, out)
         return
     training = _training(request, root)
     materials = Materials(tasks=tasks, pairs=pairs)

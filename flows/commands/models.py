@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from pipeline.store.errors import ConfigError
 from pipeline.store.files import write_text
 from pipeline.tracking.config import tracking_at
 from pipeline.training.filling import fill_masks, filled
+from pipeline.training.rewriting import filled_spans, write_targets
 
 
 def chat_with(
@@ -32,6 +34,12 @@ def chat_with(
     def reply(prompt: str) -> None:
         if loaded.fills_masks:
             print_filled(loaded, prompt, count=top_k or 5)
+            return
+        if loaded.writes_targets:
+            print_written(
+                loaded, prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k,
+                top_p=top_p, seed=seed,
+            )  # fmt: skip
             return
         for text in stream_answer(loaded, prompt, **settings):
             sys.stdout.write(text)
@@ -64,6 +72,15 @@ def print_filled(loaded: LoadedModel, text: str, *, count: int) -> None:
     print(filled(text, found))
     for place in found:
         print("  " + ", ".join(f"{c.text!r} {c.probability:.3f}" for c in place))
+
+
+def print_written(loaded: LoadedModel, text: str, **settings: Any) -> None:
+    """The target; where the text has sentinels, also the text with their spans filled in."""
+    (target,) = write_targets(loaded.model, loaded.tokenizer, [text], **settings)
+    print(target.text)
+    filled_in = filled_spans(text, target.text)
+    if filled_in != text:
+        print(filled_in)
 
 
 def serve_model(

@@ -68,7 +68,7 @@ class SpanCorruption:
             raise ModelError(
                 "span corruption needs sentinel tokens; set tokenizer.sentinels to 100"
             )
-        return Corrupting(self, vocabulary)
+        return Corrupting(self, vocabulary, vocabulary.start, vocabulary.end)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Corrupting:
 
     config: SpanCorruption
     vocabulary: Vocabulary
+    start: int
+    end: int
 
     def __call__(self, arrays: Arrays, keys: RowKeys) -> Arrays:
         """`source_inputs`, `source_segments` (B, S), and the decoder's side (B, U).
@@ -113,7 +115,7 @@ class Corrupting:
                     continue
                 part = slice(wrote, wrote + len(wanted))
                 targets[row, part], segments[row, part] = wanted, number
-                inputs[row, part] = np.concatenate(([self.vocabulary.start], wanted[:-1]))
+                inputs[row, part] = np.concatenate((np.array([self.start]), wanted[:-1]))
                 positions[row, part] = np.arange(len(wanted))
                 loss_mask[row, part] = 1.0
                 wrote = part.stop
@@ -142,9 +144,9 @@ class Corrupting:
     ) -> tuple[Ints, Ints]:
         """One text with `noise` tokens cut out in `spans` places, all such ways equally likely."""
         spans = min(spans, noise, len(text) - noise + 1)  # what is kept lies between two spans
-        end = [self.vocabulary.end]
+        end = np.array([self.end], np.int64)
         if spans < 1:
-            return np.concatenate((text, end)), np.array(end, np.int64)
+            return np.concatenate((text, end)), end
         borders = np.sort(rng.choice(noise - 1, spans - 1, replace=False)) + 1
         lengths = np.diff(np.concatenate(([0], borders, [noise])))
         kept_before = np.sort(rng.choice(len(text) - noise + 1, spans, replace=False))
@@ -170,7 +172,8 @@ def _dealt(sizes: Ints, things: int, rng: np.random.Generator) -> Ints:
         return np.zeros_like(sizes)
     ends = np.concatenate(([0], np.cumsum(sizes))) * (things / total) + rng.random()
     ends[-1] = things + ends[0]  # not a rounding error less
-    return np.diff(np.floor(ends).astype(np.int64))
+    whole: Ints = np.floor(ends).astype(np.int64)
+    return whole[1:] - whole[:-1]
 
 
 def trimmed(arrays: Arrays) -> Arrays:

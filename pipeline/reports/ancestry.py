@@ -76,7 +76,7 @@ def facts_of(ancestry: Ancestry) -> RunFacts:
     base = ancestry.first(Checkpoint, "pretrain")
     report = ancestry.first(EvalReport) or _report_on(checkpoint, None)
     eval_set = ancestry.first(EvalSet)
-    masked = report is not None and "masked" in report.manifest.config
+    masked = report is not None and not {"masked", "targets"}.isdisjoint(report.manifest.config)
     exported = ancestry.model if isinstance(ancestry.model, ExportedModel) else None
     return RunFacts(
         run_id=ancestry.model.ref,

@@ -149,6 +149,8 @@ def _scores(run: RunFacts) -> list[Figure]:
     content = read_json(report.path / "report.json")
     if "masked" in content:
         row, unit = content["masked"], "nats_per_token"
+    elif "targets" in content:
+        row, unit = content["targets"], "nats_per_token"
     else:
         row, unit = content.get("perplexity", {}), "bits_per_byte"
     interval = f"{number(row.get(f'{unit}_low'))} to {number(row.get(f'{unit}_high'))}"
@@ -165,7 +167,12 @@ def _masks(run: RunFacts) -> Section | None:
         return tuning_section(run)
     if run.base is None:
         return None
-    if run.masked_eval is not None:
+    if run.masked_eval is not None and "targets" in run.masked_eval.manifest.config:
+        text = (
+            "The decoder learns every token of the spans that were cut out of the encoder's text, "
+            "from the true tokens before it; the encoder's own tokens are only read."
+        )
+    elif run.masked_eval is not None:
         text = (
             "An encoder learns the tokens that its objective hides or changes in each row, from "
             "both sides; all others are only read."

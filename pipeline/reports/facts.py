@@ -40,7 +40,7 @@ class RunFacts:
     base_eval: EvalReport | None = None
     tuned_eval: EvalReport | None = None
     masked_eval: EvalReport | None = None
-    """What an encoder's hidden tokens were measured with."""
+    """What an encoder's hidden tokens or an encoder-decoder's targets were measured with."""
     base_hf: ExportedModel | None = None
     tuned_hf: ExportedModel | None = None
     registrations: Sequence[Mapping[str, Any]] = field(default_factory=list)

@@ -1,4 +1,6 @@
-"""The section about an encoder: how well it finds hidden tokens, and what it fills in."""
+"""The section about an encoder: how well it finds hidden tokens, and what it fills in; about an
+encoder-decoder: how well it writes targets, and which.
+"""
 
 from pipeline.reports.blocks import Block, Section, Table, Text
 from pipeline.reports.facts import RunFacts
@@ -10,7 +12,7 @@ CANDIDATES_SHOWN = 3
 
 
 def masked_section(run: RunFacts) -> Section | None:
-    """Pseudo-perplexity with its label, and the candidates for a few texts."""
+    """The figures with their label, and what the model made of a few texts."""
     if run.masked_eval is None:
         return None
     content = read_json(run.masked_eval.path / "report.json")
@@ -18,10 +20,16 @@ def masked_section(run: RunFacts) -> Section | None:
     rows = tuple(
         tuple(str(row[name]) for name in columns) for row in evaluation_rows(run.masked_eval)
     )
+    measured = content.get("masked") or content["targets"]
     blocks: list[Block] = [
         Table(columns, rows, right=frozenset({1})),
-        Text(content["masked"]["label"]),
+        Text(measured["label"]),
     ]
+    if "targets" in content:
+        written = tuple((one["text"], one["target"], one["filled"]) for one in content["examples"])
+        if written:
+            blocks.append(Table(("source", "target", "filled in"), written))
+        return Section("masked", "Targets", tuple(blocks))
     examples = tuple(
         (
             example["text"],

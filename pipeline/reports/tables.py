@@ -43,6 +43,8 @@ def evaluation_rows(report: EvalReport) -> list[dict[str, Any]]:
     content = read_json(report.path / "report.json")
     if "masked" in content:
         return list(_masked_rows(content["masked"]))
+    if "targets" in content:
+        return list(_target_rows(content["targets"]))
     return [*_perplexity_rows(content["perplexity"]), *_answer_rows(content.get("sft") or {})]
 
 
@@ -73,6 +75,17 @@ def _masked_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
         number(section["pseudo_perplexity"], 1), "", "", counted,
     )  # fmt: skip
     yield _measure("hidden tokens found at once", percent(section["accuracy"]), "", "", counted)
+
+
+def _target_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    counted = f"{section['tokens']:,} tokens of {section['targets']:,} targets"
+    low, high = section["nats_per_token_low"], section["nats_per_token_high"]
+    yield _measure(
+        "nats per target token (not comparable with bits per byte)",
+        number(section["nats_per_token"]), _interval(low, high), "", counted,
+    )  # fmt: skip
+    yield _measure("nats per target", number(section["nats_per_target"], 1), "", "", counted)
+    yield _measure("target tokens found at once", percent(section["accuracy"]), "", "", counted)
 
 
 def _answer_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 EvaluateChampion = Callable[[ExportedModel], EvalReport]
 """Measures a champion's export on the eval set of the run; given by the flow."""
 FORM_TAG = "gristmill.prompt_form"
+NEEDED = {
+    "fill": "masked_nats_per_token", "rewrite": "target_nats_per_token",
+    "answer": "response_loss",
+}  # fmt: skip
+"""What a model of each form is judged by; bits per byte of all others."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Candidate:
 
     @property
     def form(self) -> str:
-        """`continue`, `answer` or `fill`."""
+        """`continue`, `answer`, `fill` or `rewrite`."""
         return self.version.tags.get(FORM_TAG, "")
 
 
@@ -57,14 +62,12 @@ def decide(
     if version.tags.get(GATE_TAG) == ROLLED_BACK:
         reason = "it was rolled back by hand; only `registry promote` brings it back"
         return Decision(Verdict(False, reason))
-    fills, tuned = candidate.form == "fill", candidate.form == "answer"
     if champion is None:
-        needed = "masked_nats_per_token" if fills else "response_loss" if tuned else "bits_per_byte"
-        return Decision(gate.first_champion(report, needed))
+        return Decision(gate.first_champion(report, NEEDED.get(candidate.form, "bits_per_byte")))
     if not _same_kind(candidate, champion):
         reason = (
             f"the champion of {version.name}, version {champion.number}, is of the other kind "
-            "(encoder or decoder); choose another registry.name"
+            "(encoder, decoder or both); choose another registry.name"
         )
         return Decision(Verdict(False, reason))
     theirs = _champion_report(candidate, champion, root)
@@ -74,9 +77,9 @@ def decide(
             "and could not be measured on it; it stays"
         )
         return Decision(Verdict(False, reason))
-    if fills:
-        return Decision(masked_gate(report, theirs, limits), theirs)
-    if tuned:
+    if candidate.form in ("fill", "rewrite"):
+        return Decision(masked_gate(report, theirs, limits, NEEDED[candidate.form]), theirs)
+    if candidate.form == "answer":
         bits = _base_bits(candidate, root)
         return Decision(gate.tuned_gate(report, theirs, bits, limits), theirs)
     return Decision(gate.base_gate(report, theirs, limits), theirs)
@@ -113,8 +116,9 @@ def measured_now(candidate: Candidate, exported: ExportedModel, evaluate: Evalua
 
 
 def _same_kind(candidate: Candidate, champion: Version) -> bool:
-    """Whether both are encoders or neither is."""
-    return (candidate.form == "fill") == (champion.tags.get(FORM_TAG) == "fill")
+    """Whether both are encoders, encoder-decoders or decoders."""
+    ours, theirs = candidate.form, champion.tags.get(FORM_TAG)
+    return ours == theirs or not {ours, theirs} & {"fill", "rewrite"}
 
 
 def _champion_report(candidate: Candidate, champion: Version, root: Path) -> EvalReport | None:

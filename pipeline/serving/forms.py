@@ -2,6 +2,7 @@
 
 continue   bos + text                 a base model goes on with the text
 fill       bos + text + eos           an encoder finds what <|mask|> stands for in the text
+rewrite    text + eos                 an encoder-decoder writes a target, from bos to eos
 answer     prompt + bos               a tuned model answers, ended by eos
 messages   pair: prompt + bos + answer + eos + prompt + bos      chat: role tokens
 """
@@ -17,7 +18,7 @@ from pipeline.store.errors import ConfigError
 from pipeline.tokens.chat_template import checked_message, conversation_template
 from pipeline.training.start import stored_architecture
 
-PromptForm = Literal["continue", "answer", "fill"]
+PromptForm = Literal["continue", "answer", "fill", "rewrite"]
 MessageForm = Literal["pair", "chat"]
 ROLES = ("system", "user", "assistant")
 
@@ -54,9 +55,12 @@ def chat_template(
 
 
 def forms_of(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:
-    """Encoders fill gaps, base models continue; tuned ones answer as their examples did."""
-    if stored_architecture(checkpoint).attention == "bidirectional":
-        return "fill", "pair"
+    """Encoders fill gaps, encoder-decoders rewrite, base models continue; tuned ones answer as
+    their examples did.
+    """
+    attention = stored_architecture(checkpoint).attention
+    if attention != "causal":
+        return "rewrite" if attention == "encoder-decoder" else "fill", "pair"
     if checkpoint.stage == "pretrain":
         return "continue", "pair"
     for reference in checkpoint.manifest.inputs:

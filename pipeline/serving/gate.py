@@ -59,6 +59,7 @@ def measured(report: EvalReport) -> dict[str, float]:
         "bits_per_byte_high": perplexity.get("bits_per_byte_high"),
         "response_loss": document.get("sft", {}).get("response_loss"),
         "masked_nats_per_token": document.get("masked", {}).get("nats_per_token"),
+        "target_nats_per_token": document.get("targets", {}).get("nats_per_token"),
     }
     return {
         name: float(value)
@@ -70,7 +71,7 @@ def measured(report: EvalReport) -> dict[str, float]:
 def comparable(one: EvalReport, other: EvalReport) -> bool:
     """Whether two reports measured in the same way: window stride and version of the stage."""
     first, second = one.manifest, other.manifest
-    if first.config.get("masked") != second.config.get("masked"):
+    if any(first.config.get(name) != second.config.get(name) for name in ("masked", "targets")):
         return False
     same_stride = first.config.get("stride") == second.config.get("stride")
     return same_stride and first.stage_version == second.stage_version

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from model.checkpoint_io import load_model as load_weights
+from model.encoder_decoder import EncoderDecoder
 from model.errors import WeightsError
 from model.huggingface import import_weights
 from model.language_model import LanguageModel
@@ -74,8 +75,18 @@ class LoadedModel:
         """Whether it is an encoder: it finds masked tokens and continues nothing."""
         return bool(self.model.config.attention == "bidirectional")
 
+    @property
+    def writes_targets(self) -> bool:
+        """Whether it is an encoder-decoder: it writes a target for a source."""
+        return isinstance(self.model, EncoderDecoder)
+
     def require_decoder(self, command: str) -> None:
         """ConfigError for an encoder where text is to be continued."""
+        if self.writes_targets:
+            raise ConfigError(
+                f"{self.name} is an encoder-decoder, which {command} cannot use yet: it writes a "
+                f'target for a source; ask it with mill chat {self.name} --once "..."'
+            )
         if self.fills_masks:
             raise ConfigError(
                 f"{self.name} is an encoder, which {command} cannot use: it continues nothing; ask "

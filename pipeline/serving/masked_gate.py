@@ -1,5 +1,6 @@
 """When an encoder becomes champion: it finds the same hidden tokens with fewer nats, beyond chance,
-and in no source and no language with more than the bound allows.
+and in no source and no language with more than the bound allows. An encoder-decoder likewise, with
+the tokens of its targets.
 
 Both must have been measured on the same eval set, with the same tokenizer and the same settings:
 then the same tokens were hidden in the same surroundings, and documents can be compared in pairs.
@@ -18,9 +19,13 @@ from pipeline.serving.gate import Limits, Verdict, inputs_of, measured, worsened
 
 
 def masked_gate(
-    candidate: EvalReport, champion: EvalReport, limits: Limits | None = None
+    candidate: EvalReport,
+    champion: EvalReport,
+    limits: Limits | None = None,
+    figure: str = "masked_nats_per_token",
 ) -> Verdict:
-    """Nats per hidden token, paired by document; then every source and language."""
+    """Nats per hidden or target token, paired by document; then every source and language."""
+    unit = "nats per target token" if figure.startswith("target") else "nats per hidden token"
     limits = limits or Limits()
     for stage, what in (("eval_set", "eval sets"), ("tokenizer", "tokenizers")):
         ours, theirs = inputs_of(candidate, stage), inputs_of(champion, stage)
@@ -31,13 +36,13 @@ def masked_gate(
                 f"{what} never promote; only `registry promote` makes it champion",
             )
     own, before = measured(candidate), measured(champion)
-    if "masked_nats_per_token" not in own:
-        return Verdict(False, "its report has no finite masked_nats_per_token")
-    if "masked_nats_per_token" not in before:
-        return Verdict(True, "the champion's report has no finite masked_nats_per_token")
+    if figure not in own:
+        return Verdict(False, f"its report has no finite {figure}")
+    if figure not in before:
+        return Verdict(True, f"the champion's report has no finite {figure}")
     a, b = _places(candidate.path), _places(champion.path)
     if not (a["doc_id"].equals(b["doc_id"]) and a["place"].equals(b["place"])):
-        return Verdict(False, "other tokens were hidden than for the champion; not comparable")
+        return Verdict(False, "other tokens were asked for than from the champion; not comparable")
     _, number = np.unique(np.array(a["doc_id"].to_pylist()), return_inverse=True)
     difference = a["nats"].to_numpy() - b["nats"].to_numpy()
     interval = bootstrap_ratio(
@@ -45,8 +50,8 @@ def masked_gate(
         draws=DRAWS, seed=0, confidence=limits.confidence,
     )  # fmt: skip
     numbers = (
-        f"{own['masked_nats_per_token']:.4f} nats per hidden token against "
-        f"{before['masked_nats_per_token']:.4f}, difference {difference.mean():+.4f} ("
+        f"{own[figure]:.4f} {unit} against "
+        f"{before[figure]:.4f}, difference {difference.mean():+.4f} ("
         f"{100 * limits.confidence:.4g} % interval {interval.low:+.4f} to "
         f"{interval.high:+.4f}, {len(difference)} tokens)"
     )
@@ -57,14 +62,14 @@ def masked_gate(
     }  # fmt: skip
     if not interval.high < 0:
         return Verdict(False, f"not better than the champion beyond chance: {numbers}", figures)
-    objection = worsened(changes, limits.max_worsening, "nats per hidden token", things="tokens")
+    objection = worsened(changes, limits.max_worsening, unit, things="tokens")
     if objection is not None:
         return Verdict(False, f"{objection}, though better on the whole: {numbers}", figures)
     return Verdict(True, f"better than the champion: {numbers}", figures)
 
 
 def _changes(report: EvalReport, a: pa.Table, b: pa.Table) -> list[GroupChange]:
-    """Nats per hidden token of both by source and language; none where the set is gone."""
+    """Nats per token of both by source and language; none where the set is gone."""
     (reference,) = inputs_of(report, "eval_set")
     eval_set = seek_artifact(report.root, reference)
     if not isinstance(eval_set, EvalSet):

@@ -70,16 +70,19 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
         "license": card.license,
         "language": list(card.language),
         "library_name": "transformers",
-        "pipeline_tag": "fill-mask" if form == "fill" else "text-generation",
+        "pipeline_tag": {"fill": "fill-mask", "rewrite": "text2text-generation"}.get(
+            form, "text-generation"
+        ),
         "tags": ["gristmill"],
     }
     kind = {"answer": "answers prompts", "continue": "continues text",
-            "fill": "finds masked tokens"}[form]  # fmt: skip
+            "fill": "finds masked tokens",
+            "rewrite": "writes a target for a source"}[form]  # fmt: skip
+    what = {"fill": "An encoder", "rewrite": "An encoder-decoder"}.get(form, "A decoder")
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
         f"# {card.name}{'-base' if form == 'continue' else ''}\n\n"
-        f"{'An encoder' if form == 'fill' else 'A decoder'} of "
-        f"{card.num_parameters:,} parameters that {kind}; made from `{card.checkpoint}`.",
+        f"{what} of {card.num_parameters:,} parameters that {kind}; made from `{card.checkpoint}`.",
         f"## Use\n\n```python\n{_example(form)}```",
         "## Data\n\n" + "\n".join(_data(card)),
         "## Training\n\n" + "\n".join(_training(card)),
@@ -99,9 +102,21 @@ _FILL_EXAMPLE = (
 )
 
 
+_REWRITE_EXAMPLE = (
+    "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
+    'model = AutoModelForSeq2SeqLM.from_pretrained(".")\n'
+    'tokenizer = AutoTokenizer.from_pretrained(".")\n'
+    'source = tokenizer("Return the <extra_id_0> of the list.", return_tensors="pt")\n'
+    "target = model.generate(source.input_ids)[0]\n"
+    "print(tokenizer.decode(target))\n"
+)
+
+
 def _example(form: PromptForm) -> str:
     if form == "fill":
         return _FILL_EXAMPLE
+    if form == "rewrite":
+        return _REWRITE_EXAMPLE
     text = "What does it do?" if form == "answer" else "Return the"
     encoded, bos = "words.input_ids", "[tokenizer.bos_token_id]"
     ids = f"{encoded} + {bos}" if form == "answer" else f"{bos} + {encoded}"
@@ -232,6 +247,16 @@ def _measured(card: CardFacts) -> Iterator[str]:
         )
         yield f"- hidden tokens found at once: {_text(masked.get('accuracy'))}"
         yield "- pseudo-perplexity sees both sides of a token: not comparable with perplexity"
+    targets = card.report.get("targets", {})
+    if targets:
+        yield (
+            f"- {_text(targets.get('nats_per_token'))} nats per target token on spans cut out of "
+            f"held-out text (95 % interval {_text(targets.get('nats_per_token_low'))} to "
+            f"{_text(targets.get('nats_per_token_high'))}; {_text(targets.get('tokens'))} tokens "
+            f"of {_text(targets.get('targets'))} targets, window {_text(targets.get('window'))})"
+        )
+        yield f"- target tokens found at once: {_text(targets.get('accuracy'))}"
+        yield "- the source is given: not comparable with bits per byte or perplexity"
     sft = card.report.get("sft", {})
     if sft.get("response_loss") is not None:
         yield (

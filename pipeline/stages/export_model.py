@@ -5,7 +5,7 @@ checkpoint, tokenizer, report -> hf/ config.json  model.safetensors  generation_
                                      gristmill.json (the form of a prompt)  README.md
 
 An encoder has neither generation_config.json nor a chat template; its tokenizer puts bos and eos
-around a text, as the model has read it.
+around a text, as the model has read it, that of an encoder-decoder eos behind it.
 """
 
 import shutil
@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.batch import Source
 from model.checkpoint_io import load_model, save_tensors
+from model.encoder_decoder import EncoderDecoder
 from model.errors import WeightsError
 from model.huggingface import export_weights
 from model.language_model import LanguageModel
@@ -35,8 +37,8 @@ from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_json, write_text
 from pipeline.store.fingerprint import plain, short
 from pipeline.store.runtime import Runtime
-from pipeline.tokens.huggingface import between_bos_and_eos
-from pipeline.tokens.tokenizer import Tokenizer
+from pipeline.tokens.huggingface import before_eos, between_bos_and_eos
+from pipeline.tokens.tokenizer import SENTINEL, Tokenizer
 
 VERSION = 2
 LOGIT_TOLERANCE = 1e-5  # of the largest logit: float32, ours against transformers, same ids
@@ -160,6 +162,8 @@ def _write_weights(model: LanguageModel, words: Tokenizer, hf: Path) -> None:
     ids = {
         "bos_token_id": words.bos, "eos_token_id": words.eos, "pad_token_id": words.pad,
     }  # fmt: skip
+    if isinstance(model, EncoderDecoder):
+        ids["decoder_start_token_id"] = words.bos
     write_json(hf / "config.json", {**hf_config, **ids})
     save_tensors(tensors, hf / "model.safetensors", {"format": "pt"})
     (hf / "model.safetensors").chmod(0o644)  # safetensors writes 0600; others may serve it
@@ -172,11 +176,10 @@ def _write_tokenizer(
     forms: tuple[PromptForm, MessageForm],
     hf: Path,
 ) -> None:
-    if forms[0] == "fill":
+    if forms[0] in ("fill", "rewrite"):
         described = read_json(tokenizer.path / "hf" / "tokenizer.json")
-        write_json(
-            hf / "tokenizer.json", described | {"post_processor": between_bos_and_eos(words)}
-        )
+        around = between_bos_and_eos if forms[0] == "fill" else before_eos
+        write_json(hf / "tokenizer.json", described | {"post_processor": around(words)})
     else:
         shutil.copyfile(tokenizer.path / "hf" / "tokenizer.json", hf / "tokenizer.json")
     document = read_json(tokenizer.path / "hf" / "tokenizer_config.json")
@@ -199,6 +202,8 @@ def _write_generation(
         "pad_token_id": words.pad,
         "max_new_tokens": config.max_tokens,
     }
+    if forms[0] == "rewrite":
+        document["decoder_start_token_id"] = words.bos
     if forms[0] == "continue" and config.temperature > 0:
         document |= {"do_sample": True, "temperature": config.temperature, "top_k": config.top_k}
     write_json(hf / "generation_config.json", document)
@@ -222,6 +227,11 @@ def _description(
         "context_length": model.config.context_length,
         "ids": {role: getattr(words, role) for role in roles},
         "stop_ids": stop_ids(words, forms[0]),
+        **(
+            {"sentinels": [SENTINEL.format(i) for i in range(len(words.sentinels))]}
+            if forms[0] == "rewrite"
+            else {}
+        ),
         "tokenizer_sha256": words.sha256,
     }
 
@@ -276,7 +286,7 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     size: a trained model's logits reach 30, where an absolute 1e-5 is five units in the last place.
     """
     # transformers costs seconds, which a run that reuses its exports need not pay.
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging as transformers_logging
 
     length = min(CHECKED_TOKENS, model.config.context_length)
@@ -286,12 +296,21 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     family: Any = AutoModelForCausalLM
     if model.config.attention == "bidirectional":
         family = AutoModelForMaskedLM
+    if isinstance(model, EncoderDecoder):
+        family = AutoModelForSeq2SeqLM
     theirs = family.from_pretrained(
         hf, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
     ).eval()
-    ours = model(ids)
+    read: dict[str, Any] = {}
+    if isinstance(model, EncoderDecoder):  # the same ids as a source, in another order
+        source = Source(ids.flip(1), torch.ones_like(ids))
+        ours = model(ids, source=source)
+        read = {"input_ids": source.inputs, "decoder_input_ids": ids}
+    else:
+        ours = model(ids)
+        read = {"input_ids": ids}
     scale = max(1.0, ours.abs().max().item())
-    difference = (ours - theirs(input_ids=ids).logits).abs().max().item() / scale
+    difference = (ours - theirs(**read).logits).abs().max().item() / scale
     if not difference <= LOGIT_TOLERANCE:  # NaN included
         raise ArtifactError(
             f"the exported model's logits differ from ours by {difference:.2e} of the "

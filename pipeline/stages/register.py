@@ -172,7 +172,7 @@ def register(
             name,
             CHAMPION if CHAMPION in version.aliases else CHALLENGER,
             tracking_uri(tracking, root),
-            fills=exported.facts["prompt_form"] == "fill",
+            form=exported.facts["prompt_form"],
         ),
         eval_set=eval_set.name,
         eval_set_uses=uses,
@@ -235,14 +235,14 @@ def register_pending(
 
 
 def registered_name(config: RegistryConfig, exported: ExportedModel) -> str:
-    """NAME for a tuned model or an encoder, NAME-base for one that only continues text."""
+    """NAME for a tuned model or one with an encoder, NAME-base for one that only continues text."""
     base = exported.facts["prompt_form"] == "continue"
     return f"{config.name}-base" if base else config.name
 
 
-def one_liner(name: str, alias: str, uri: str, *, fills: bool = False) -> str:
+def one_liner(name: str, alias: str, uri: str, *, form: str = "answer") -> str:
     """A line of Python that works anywhere mlflow, torch and transformers are installed."""
-    prompt = "... <|mask|> ..." if fills else "..."
+    prompt = {"fill": "... <|mask|> ...", "rewrite": "... <extra_id_0> ..."}.get(form, "...")
     return (
         f"import mlflow; mlflow.set_tracking_uri({uri!r}); "
         f"print(mlflow.pyfunc.load_model('models:/{name}@{alias}').predict("
@@ -334,5 +334,5 @@ def _postponed(
         str(exported.hf_path),
         False,
         reason,
-        one_liner(name, CHAMPION, uri, fills=exported.facts["prompt_form"] == "fill"),
+        one_liner(name, CHAMPION, uri, form=exported.facts["prompt_form"]),
     )

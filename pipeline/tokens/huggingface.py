@@ -111,6 +111,22 @@ def config_document(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
+def before_eos(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The post-processor of an encoder-decoder's `tokenizer.json`: `text eos`, as T5 does."""
+    eos = tokenizer.roles[EOS]
+    ends = {"SpecialToken": {"id": eos, "type_id": 0}}
+
+    def sequence(name: str) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": 0}}
+
+    return {
+        "type": "TemplateProcessing",
+        "single": [sequence("A"), ends],
+        "pair": [sequence("A"), ends, sequence("B"), ends],
+        "special_tokens": {eos: {"id": eos, "ids": [tokenizer.specials[eos]], "tokens": [eos]}},
+    }
+
+
 def between_bos_and_eos(tokenizer: Tokenizer) -> dict[str, Any]:
     """The post-processor of an encoder's `tokenizer.json`: `bos text eos`, and for two `bos a eos b
     eos`, the second of type 1, as BERT does.

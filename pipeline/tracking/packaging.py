@@ -25,6 +25,8 @@ REQUIREMENTS = ["mlflow>=3.17,<4", "torch>=2.11", "transformers>=5,<6", "safeten
 INPUT_EXAMPLE = {"prompt": "Return the", "max_tokens": 8, "temperature": 0.0}
 FILL_MASK_FILE = Path(__file__).with_name("pyfunc_fill_mask.py")
 FILL_MASK_EXAMPLE = {"prompt": "Return the <|mask|>.", "top_k": 3}
+TEXT_TO_TEXT_FILE = Path(__file__).with_name("pyfunc_text_to_text.py")
+TEXT_TO_TEXT_EXAMPLE = {"prompt": "Return the <extra_id_0> of the list.", "max_tokens": 8}
 
 
 def signature() -> ModelSignature:
@@ -84,18 +86,42 @@ def fill_mask_signature() -> ModelSignature:
     return ModelSignature(inputs=inputs, params=params)
 
 
+def text_to_text_signature() -> ModelSignature:
+    """A source, and how its target is drawn."""
+    numbers = ("max_tokens", "top_k", "seed")
+    columns: dict[str, AnyType | DataType] = {
+        "prompt": AnyType(), "temperature": DataType.double,
+    }  # fmt: skip
+    columns |= {name: AnyType() for name in numbers}
+    inputs = Schema([
+        ColSpec(type=kind, name=name, required=name == "prompt") for name, kind in columns.items()
+    ])  # fmt: skip
+    params = ParamSchema([
+        ParamSpec("temperature", DataType.double, None),
+        *(ParamSpec(name, DataType.long, None) for name in numbers),
+    ])  # fmt: skip
+    return ModelSignature(inputs=inputs, params=params)
+
+
 def write_mlflow_model(exported: ExportedModel, directory: Path) -> None:
     """Write the MLflow model of `exported` into the new `directory`; loading it is the check."""
-    fills = exported.facts.get("prompt_form") == "fill"
+    code, example, described = PYFUNC_FILE, INPUT_EXAMPLE, signature
+    form = exported.facts.get("prompt_form")
+    if form == "fill":
+        code, example, described = FILL_MASK_FILE, FILL_MASK_EXAMPLE, fill_mask_signature
+    elif form == "rewrite":
+        code, example, described = (
+            TEXT_TO_TEXT_FILE, TEXT_TO_TEXT_EXAMPLE, text_to_text_signature,
+        )  # fmt: skip
     hashes = directory.with_name("sha256.json")
     write_json(hashes, exported_files(exported))
     with _quiet():
         mlflow.pyfunc.save_model(
             str(directory),
-            python_model=str(FILL_MASK_FILE if fills else PYFUNC_FILE),
+            python_model=str(code),
             artifacts={"hf": str(exported.hf_path), "sha256": str(hashes)},
-            signature=fill_mask_signature() if fills else signature(),
-            input_example=FILL_MASK_EXAMPLE if fills else INPUT_EXAMPLE,
+            signature=described(),
+            input_example=example,
             pip_requirements=REQUIREMENTS,
             metadata={
                 "fingerprint": exported.fingerprint,

@@ -21,6 +21,7 @@ _SHOWN = {
     "gristmill.bits_per_byte": "bits per byte",
     "gristmill.response_loss": "response loss",
     "gristmill.masked_nats_per_token": "nats per hidden token",
+    "gristmill.target_nats_per_token": "nats per target token",
 }
 MAX_TAG_CHARACTERS = 4900  # MLflow takes 5,000 bytes or so, by store
 

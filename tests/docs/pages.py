@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,13 @@ def missing(cell: str) -> list[str]:
 
 def tree_files() -> list[str]:
     """Every file of the three floors, also a new one; empty ones are not worth a line."""
-    listed = subprocess.run(
-        ["git", "-C", str(HERE), "ls-files", "--cached", "--others", "--exclude-standard", *FLOORS],
-        capture_output=True, text=True, check=False,
-    ).stdout.splitlines()  # fmt: skip
+    listed: list[str] = []
+    if shutil.which("git") is not None:
+        listed = subprocess.run(
+            ["git", "-C", str(HERE), "ls-files", "--cached", "--others", "--exclude-standard",
+             *FLOORS],
+            capture_output=True, text=True, check=False,
+        ).stdout.splitlines()  # fmt: skip
     found = [HERE / name for name in set(listed)] or [
         path
         for floor in FLOORS

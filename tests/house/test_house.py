@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,19 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[2]
 CODE = sorted(p for floor in ("flows", "pipeline", "model") for p in (HERE / floor).rglob("*.py"))
-TRACKED = [
-    HERE / name
-    for name in subprocess.run(
+
+
+def tracked() -> list[Path]:
+    """What git knows; without git, or in an unpacked archive, nothing."""
+    if shutil.which("git") is None:
+        return []
+    listed = subprocess.run(
         ["git", "-C", str(HERE), "ls-files"], capture_output=True, text=True, check=False
-    ).stdout.split("\n")
-    if name
-]
+    ).stdout
+    return [HERE / name for name in listed.splitlines()]
+
+
+TRACKED = tracked()
 LONG_FOR_A_REASON: dict[str, str] = {}
 
 
@@ -146,6 +153,8 @@ def test_tree_names_no_machine():
     private = re.compile(
         r"\.\./shared|(?<![\w.])/(?:root|home/(?!me/)\w+)/|https?://[^\s/]*(?:mirror|proxy)"
     )
+    if not TRACKED:
+        pytest.skip("needs git and a checkout: built files may name the machine")
     found = []
     for path in TRACKED:
         if (

@@ -66,11 +66,12 @@ class Arm:
 
 def ours(
     model: AnyModel, optimizer: AnyOptimizer, dtype: str, *, device: str = "cpu", seed: int = 0,
-    grad_clip: float | None = CLIP, compile_model: bool = False,
+    grad_clip: float | None = CLIP, compile_model: bool = False, dropout: float = 0.0,
 ) -> Arm:  # fmt: skip
     """Our model under our training loop's step."""
     compute: ComputeDtype = "bfloat16" if dtype == "bfloat16" else "float32"
     built = model.build(seed=seed, device=device, compute_dtype=compute)
+    built.set_dropout(dropout)
     updates: Optimizer = build_optimizer(built, optimizer)
     loss = SummedLoss(built)
     stepper = Stepper(

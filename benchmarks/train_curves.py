@@ -90,6 +90,7 @@ def build(job: dict[str, Any], shape: Shape) -> tuple[Arm, Callable[[int, float]
         arm = ours(
             model, optimizer_from_dict(settings["optimizer"]), job["dtype"], seed=job["seed"],
             grad_clip=settings.get("grad_clip", 1.0), device=device, compile_model=compiled,
+            dropout=settings.get("dropout", 0.0),
         )  # fmt: skip
         schedule = schedule_from_dict(settings["schedule"])
     elif job["arm"] == "nanogpt":

@@ -1,7 +1,7 @@
 """Learning on documentation, on the CPU: bits per byte after equal seconds, and from equal data.
 
     python -m benchmarks.train_documentation --tokens SHARDS --seconds 60
-    python -m benchmarks.train_documentation --tokens SHARDS --epochs 1 4 16 --unique 100000
+    python -m benchmarks.train_documentation --tokens SHARDS --epochs 1 4 16 --unique 50000
 
 SHARDS is a tokens artifact. `--seconds`: ours, nanoGPT and Hugging Face in one shape and bfloat16
 on the same ids, each schedule ending after so many seconds of training
@@ -37,9 +37,11 @@ from benchmarks.results_file import (
 )
 from benchmarks.train_arms import Shape
 from benchmarks.train_loss import CURVE_COLUMNS, NANOGPT_SETTINGS, OUR_SETTINGS, Bench, lines
+from model.settings import settings_to_dict
 from pipeline.artifacts import TokenShards
 from pipeline.store.errors import ConfigError, MillError
 from pipeline.tokens.shards import shard_paths
+from pipeline.training.scaling import auto_dropout, auto_optimizer
 
 NAMES = {
     "ours": "ours", "nanogpt": "nanoGPT", "huggingface": "Hugging Face",
@@ -48,8 +50,6 @@ NAMES = {
 SHAPE = Shape(layers=3, heads=3, width=192, context_length=256, rows=16, vocab_size=4096)
 # Heads of train_gpt_simple.py are 128 wide, so its width is a multiple of that.
 FEW = Shape(layers=4, heads=2, width=128, context_length=256, rows=4, vocab_size=4096)
-MANY_PASSES = 4  # beyond these `size: auto` lets the matrices decay: docs/training.md
-DECAYED = {"optimizer": {"kind": "muon", "weight_decay": 0.1}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--seconds", type=int)
     chosen.add_argument("--epochs", type=int, nargs="+", default=[])
-    parser.add_argument("--unique", type=int, default=100_000, help="ids for --epochs")
+    parser.add_argument("--unique", type=int, default=50_000, help="ids for --epochs")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="printed only")
     parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER)
@@ -148,19 +148,36 @@ def equal_seconds(
     return rows, [claim], curves
 
 
+def documents_drawn(ids: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
+    """Whole documents in random order until `count` ids; the last one is cut.
+
+    The first documents of an artifact are its first source's: the validation text is of all.
+    """
+    starts = np.flatnonzero(ids == ids[0])  # every document opens with bos
+    ends = np.append(starts[1:], len(ids))
+    order = np.random.default_rng(seed).permutation(len(starts))
+    return np.concatenate([ids[starts[i] : ends[i]] for i in order])[:count]
+
+
+def regularised(passes: float) -> dict[str, Any]:
+    """What `size: auto` sets for so many passes over the text, at the width of its rates."""
+    optimizer = settings_to_dict(auto_optimizer(3, epochs=passes))
+    return {"optimizer": optimizer, "dropout": auto_dropout(passes)}
+
+
 def equal_data(
     bench: Bench, data: Path, scale: float, epochs: Sequence[int], unique: int, simple: Path
 ) -> tuple[list[Row], list[Claim], list[str]]:
     """Lowest bits per byte from the same `unique` ids, a whole schedule per number of passes."""
     arrays = np.load(data)
     few = bench.folder / "few.npz"
-    np.savez(few, train=arrays["train"][:unique], validation=arrays["validation"])
+    np.savez(few, train=documents_drawn(arrays["train"], unique), validation=arrays["validation"])
     rows, claims, curves = [], [], []
     for passes in epochs:
         steps = max(1, unique * passes // FEW.tokens)
         every = max(1, steps // 8)
         settings: dict[str, dict[str, Any]] = {
-            "ours": {**OUR_SETTINGS, **(DECAYED if passes > MANY_PASSES else {})},
+            "ours": {**OUR_SETTINGS, **regularised(passes)},
             "nanogpt": {**NANOGPT_SETTINGS, "warmup_steps": max(1, steps // 20)},
             "simple": {},
         }

@@ -1,12 +1,15 @@
 """Learning per second on the CPU: time to a loss on Shakespeare.
 
     python -m benchmarks.train_loss                     write results/train_loss.json
+    python -m benchmarks.train_loss --minutes 10        write results/train_shakespeare.json
     python -m benchmarks.train_loss --quick             few steps, printed only
 
 Shakespeare at character level, split as nanoGPT does (the last tenth is validation): nanoGPT in the
 CPU setting of its README (4 layers, width 128, 64 positions, 12 rows, 2,000 steps), then our best
 configuration until it is as low. Losses are over the whole validation text, in rows of each one's
-own context, with the clock stopped. `benchmarks.train_documentation` measures on longer text.
+own context, with the clock stopped. `--minutes`: a larger configuration of ours alone, its schedule
+ending after so many minutes of training, against the loss that nanoGPT publishes for a GPU.
+`benchmarks.train_documentation` measures on longer text.
 """
 
 import argparse
@@ -28,7 +31,6 @@ from benchmarks.report import render
 from benchmarks.results_file import (
     CHECKOUT,
     Claim,
-    Measured,
     Result,
     Row,
     here,
@@ -44,6 +46,7 @@ from pipeline.store.errors import DataError, MillError
 TARGET_SPEEDUP = 10.0
 CURVE_COLUMNS = "text,who,round,seconds,validation_loss"
 PUBLISHED_LOSS = 1.88  # nanoGPT's README, "I only have a macbook", its CPU setting
+GPU_LOSS = 1.4697  # nanoGPT's README: best validation loss of its 10.6 M parameters on one A100
 NANOGPT_SHAPE = Shape(layers=4, heads=4, width=128, context_length=64, rows=12, vocab_size=65)
 NANOGPT_SETTINGS = {"learning_rate": 1e-3, "betas": [0.9, 0.99], "warmup_steps": 100}
 NANOGPT_STEPS = 2000
@@ -55,6 +58,9 @@ OUR_SETTINGS: dict[str, Any] = {
     "schedule": {"kind": "wsd", "warmup_fraction": 0.02, "decay_fraction": 0.5},
     "init": {"head_std": 0.001, "zero_outputs": True},
 }
+LONG_SHAPE = Shape(layers=4, heads=4, width=256, context_length=256, rows=16, vocab_size=65)
+LONG_SETTINGS = {**OUR_SETTINGS, "dropout": 0.1}
+LONG_EVALUATIONS = 20
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="tinyshakespeare's input.txt")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--minutes", type=float, help="ours alone, until nanoGPT's loss on a GPU")
     parser.add_argument("--quick", action="store_true", help="few steps, not written")
     parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER)
     given = parser.parse_args(arguments)
@@ -116,18 +123,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         python = environment(given.peers, "train")
         with tempfile.TemporaryDirectory() as temporary:
             bench = Bench(python, nanogpt, Path(temporary), given.threads)
-            rows, claims, curves = shakespeare(
-                bench, text, 1 if given.quick else given.rounds, quick=given.quick
-            )
+            if given.minutes:
+                name = "train_shakespeare"
+                rows, claims, curves = lowest(bench, text, given.minutes * 60)
+            else:
+                name = "train_loss"
+                rows, claims, curves = shakespeare(
+                    bench, text, 1 if given.quick else given.rounds, quick=given.quick
+                )
     except MillError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    versions = {**measured.versions, "nanoGPT": NANOGPT.commit[:12]}
-    result = conclude(rows, claims, replace(measured, versions=versions))
+    versions = {
+        **measured.versions, "nanoGPT": NANOGPT.commit[:12], "threads": str(given.threads)
+    }  # fmt: skip
+    result = Result(name, today(), replace(measured, versions=versions), tuple(rows), tuple(claims))
     print(render([result], short=False))
     if not given.quick:
         path = write_result(result)
-        path.with_name("train_loss_curves.csv").write_text(curves, encoding="utf-8")
+        path.with_name(f"{name}_curves.csv").write_text(curves, encoding="utf-8")
         print(path)
     return 0
 
@@ -178,6 +192,28 @@ def shakespeare(
     return rows, [claim], "".join(curves)
 
 
+def lowest(bench: Bench, text: Path, limit: float) -> tuple[list[Row], list[Claim], str]:
+    """Seconds of our training until nanoGPT's loss on a GPU, and the lowest loss on the way."""
+    data = character_ids(text, bench.folder)
+    result = bench.run(
+        data, "ours", LONG_SHAPE, steps=10**6, seconds=limit, settings=LONG_SETTINGS,
+        dtype="bfloat16", ticks=10_000,
+        evaluate_after=[limit * part / LONG_EVALUATIONS for part in range(1, LONG_EVALUATIONS)],
+    )  # fmt: skip
+    best = min(point["validation_loss"] for point in result["curve"])
+    reached = [p["seconds"] for p in result["curve"] if p["validation_loss"] <= GPU_LOSS]
+    rows = [
+        Row(f"Shakespeare by character, {limit:.0f} s of training: lowest validation loss", "nats",
+            (best,), "lower", "nanoGPT's published, on one A100", (GPU_LOSS,)),
+    ]  # fmt: skip
+    when = f"reached after {reached[0]:.0f} s" if reached else "not reached"
+    claim = Claim(
+        f"nanoGPT's published loss on a GPU within {limit:.0f} s on this machine: {when}",
+        GPU_LOSS, best, best <= GPU_LOSS,
+    )  # fmt: skip
+    return rows, [claim], "".join(lines("shakespeare, long", "ours", 0, result))
+
+
 def lines(text: str, who: str, number: int, result: dict[str, Any]) -> list[str]:
     """A run's curve as lines of the CSV file."""
     return [
@@ -195,11 +231,6 @@ def character_ids(text: Path, folder: Path) -> Path:
     path = folder / "shakespeare.npz"
     np.savez(path, train=ids[:cut], validation=ids[cut:])
     return path
-
-
-def conclude(rows: Sequence[Row], claims: Sequence[Claim], measured: Measured) -> Result:
-    """The result file's content."""
-    return Result("train_loss", today(), measured, tuple(rows), tuple(claims))
 
 
 if __name__ == "__main__":

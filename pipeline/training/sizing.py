@@ -30,6 +30,7 @@ from pipeline.training.scaling import (
     MAX_EPOCHS,
     REFERENCE_BATCH,
     auto_batch_rows,
+    auto_dropout,
     auto_model,
     auto_optimizer,
     auto_schedule,
@@ -171,10 +172,12 @@ def _choose(
 
 def _applied(config: PretrainConfig, plan: SizePlan) -> PretrainConfig:
     rows = auto_batch_rows(plan.tokens, config.context_length)
+    averaged = config.average is not None and config.average.keep == "average"
     return replace(
         config, size=None, budget=None, model=auto_model(plan.depth), batch_rows=rows,
         horizon=Tokens(plan.tokens), optimizer=auto_optimizer(plan.depth, epochs=plan.epochs),
-        schedule=auto_schedule(),
+        schedule=auto_schedule(), dropout=auto_dropout(plan.epochs),
+        keep="best" if plan.epochs > MAX_EPOCHS and not averaged else "last",
     )  # fmt: skip
 
 
@@ -189,7 +192,9 @@ def _tell(plan: SizePlan, runtime: Runtime) -> None:
         message = (
             f"pretrain.budget repeats the training text {plan.epochs:.1f} times; beyond "
             f"{MAX_EPOCHS} epochs repeated text teaches little (Muennighoff et al. 2023): the "
-            "smaller model was preferred and its weights decay; add text, or lower the budget"
+            "smaller model was preferred, it learns more slowly, its weights decay, a part of its "
+            "activations is dropped and the weights of the lowest validation loss are kept; add "
+            "text, or lower the budget"
         )
         runtime.progress.event("warning", {"message": message})
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from model.averaging import WeightAverage
 from pipeline.stages.pretrain import pretrain
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_text
@@ -13,6 +14,7 @@ from pipeline.training.scaling import (
     DEPTHS,
     REPEAT_DECAY,
     auto_batch_rows,
+    auto_dropout,
     auto_model,
     auto_optimizer,
     best,
@@ -67,9 +69,14 @@ def test_batch_grows_with_the_run_and_leaves_enough_steps():
     assert 50_000 // (auto_batch_rows(50_000, 64) * 64) >= 20
 
 
-def test_repeating_too_often_adds_weight_decay():
-    assert auto_optimizer(4, epochs=4.0).weight_decay == 0.0
+def test_repeating_too_often_lowers_rates_and_adds_weight_decay_and_dropout():
+    assert auto_optimizer(4, epochs=4.0).weight_decay == auto_dropout(4.0) == 0.0
     assert auto_optimizer(4, epochs=4.1).weight_decay > 0.0
+    assert auto_dropout(4.1) > 0.0
+    few, many = auto_optimizer(3, epochs=4.0), auto_optimizer(3, epochs=16.0)
+    assert few == auto_optimizer(3, epochs=1.0)
+    for name in ("learning_rate", "embedding_learning_rate", "vector_learning_rate"):
+        assert getattr(many, name) == pytest.approx(getattr(few, name) / 8)
     wide, narrow = auto_optimizer(12, epochs=1.0), auto_optimizer(3, epochs=1.0)
     assert wide.embedding_learning_rate == pytest.approx(narrow.embedding_learning_rate / 2)
 
@@ -82,7 +89,8 @@ def test_the_size_is_decided_once_and_its_prediction_reported(tmp_path, world, h
     record = read_json(next((tmp_path / "resolved").glob("size-*.json")))
     assert record["measured_depths"] == 1 and record["tokens"] == 3_000
     facts = first.facts
-    expected = facts["final_validation_loss"] / facts["predicted_validation_loss"] - 1
+    assert facts["kept_step"] == facts["best_step"]  # so many passes: the best weights are kept
+    expected = facts["best_validation_loss"] / facts["predicted_validation_loss"] - 1
     assert facts["prediction_error"] == pytest.approx(expected)
     assert heard.named("predicted")[0]["prediction_error"] == facts["prediction_error"]
     (tmp_path / "resolved").joinpath("other").touch()
@@ -112,7 +120,13 @@ def test_a_budget_beyond_four_epochs_warns(tmp_path, heard, monkeypatch):
         bytes_per_token=3.0, inputs=["x"], root=tmp_path, runtime=replace(RUNTIME, progress=heard),
     )  # fmt: skip
     assert "repeats the training text 5.0 times" in heard.named("warning")[0]["message"]
-    assert config.optimizer.weight_decay > 0
+    assert config.optimizer.weight_decay > 0 and config.dropout > 0 and config.keep == "best"
+    averaged = replace(AUTO, budget=Tokens(50_000), average=WeightAverage(0.9))
+    config, _ = sizing.resolve_size(
+        averaged, vocab_size=99, unique_tokens=10_000, bytes_per_token=3.0, inputs=["x"],
+        root=tmp_path, runtime=RUNTIME,
+    )  # fmt: skip
+    assert config.keep == "last"  # the average is what is kept
 
 
 @pytest.mark.parametrize("content", ["{}", '{"depth": 7, "tokens": 1}', "[1]", "{"])

@@ -12,6 +12,7 @@ from benchmarks.peer_sources import SHAKESPEARE, checked
 from benchmarks.results_file import Measured
 from benchmarks.train_arms import TINY, Arm, our_adamw, our_best
 from benchmarks.train_curves import batches, evaluate
+from benchmarks.train_documentation import documents_drawn
 from benchmarks.train_loss import character_ids
 from pipeline.store.errors import ConfigError
 
@@ -80,6 +81,20 @@ def test_evaluation_counts_every_id_but_the_first():
     assert evaluate(told, ids, replace(TINY, context_length=16)) == pytest.approx(
         float(ids[1:].float().mean())
     )
+
+
+def test_unique_text_is_whole_documents_of_all_sources_in_random_order():
+    bos = 99
+    documents = [[bos, *[i] * (i + 1)] for i in range(20)]
+    ids = np.array(sum(documents, []))
+    drawn = documents_drawn(ids, 120)
+    assert len(drawn) == 120 and drawn[0] == bos
+    pieces = [piece.tolist() for piece in np.split(drawn, np.flatnonzero(drawn == bos))[1:]]
+    assert all(piece in documents for piece in pieces[:-1])
+    order = [piece[1] for piece in pieces[:-1]]
+    assert order != sorted(order) and len(set(order)) == len(order)
+    assert np.array_equal(drawn, documents_drawn(ids, 120))
+    assert sorted(documents_drawn(ids, len(ids))) == sorted(ids)
 
 
 def test_shakespeare_is_split_and_numbered_as_nanogpt_does(tmp_path):

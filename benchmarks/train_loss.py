@@ -59,7 +59,8 @@ OUR_SETTINGS: dict[str, Any] = {
     "init": {"head_std": 0.001, "zero_outputs": True},
 }
 LONG_SHAPE = Shape(layers=4, heads=4, width=256, context_length=256, rows=16, vocab_size=65)
-LONG_SETTINGS = {**OUR_SETTINGS, "dropout": 0.1}
+# About ten passes over a million characters: decay and dropout from the start; not swept.
+LONG_SETTINGS = {**OUR_SETTINGS, "optimizer": {"kind": "muon", "weight_decay": 0.4}, "dropout": 0.1}
 LONG_EVALUATIONS = 20
 
 

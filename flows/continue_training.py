@@ -19,6 +19,7 @@ from prefect.states import Completed, State
 from flows import show
 from flows.beginning import begin
 from flows.executing import execute
+from flows.knobs import WholeConfig
 from flows.nights import Arrived, Link, Nights, arrived, seek_frozen
 from flows.run import Call, Run
 from flows.settings import NightSettings, Preset, resolve
@@ -295,12 +296,14 @@ def report(run: Run, outcome: Night) -> None:
 def continue_training(
     preset: Preset = "nightly",
     settings: NightSettings = NightSettings(),  # noqa: B008 - frozen, and Prefect builds its form from it
-    config: dict[str, Any] | None = None,
+    config: WholeConfig = None,
 ) -> State[None]:
     """Train the champion further on what arrived since the last night.
 
     Args:
-        preset: A file in flows/configs that everything starts from.
+        preset: Where to start: tiny (a toy, a minute or two), pydocs (the documentation of this
+            Python, some five minutes on two cores), zh (your Chinese text), nightly (your files in
+            incoming/). Files in flows/configs.
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts and the command line; replaces both.
     """

@@ -1,13 +1,12 @@
 """The corpus alone: documents to cleaned text, a tokenizer and token shards."""
 
-from typing import Any
-
 from prefect import flow
 
 from flows import show
 from flows.beginning import begin
 from flows.continue_training import grow
 from flows.executing import execute
+from flows.knobs import WholeConfig
 from flows.nights import Nights
 from flows.run import Run
 from flows.settings import CorpusSettings, Preset, resolve
@@ -38,12 +37,14 @@ def only_new(run: Run) -> None:
 def corpus(
     preset: Preset = "pydocs",
     settings: CorpusSettings = CorpusSettings(),  # noqa: B008 - frozen, and Prefect builds its form from it
-    config: dict[str, Any] | None = None,
+    config: WholeConfig = None,
 ) -> None:
     """Clean and tokenize; what a later training run reuses.
 
     Args:
-        preset: A file in flows/configs that everything starts from.
+        preset: Where to start: tiny (a toy, a minute or two), pydocs (the documentation of this
+            Python, some five minutes on two cores), zh (your Chinese text), nightly (your files in
+            incoming/). Files in flows/configs.
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts; replaces both.
     """

@@ -12,9 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.workers.process import ProcessWorker
 
 from flows.alerts import install_alerts, webhook_url
@@ -24,6 +25,7 @@ from flows.settings import ROOT_VARIABLE
 from flows.zombies import replace, shipped
 from pipeline.store.errors import ConfigError, MillError
 from pipeline.store.provenance import CHECKOUT
+from pipeline.store.secrets import redacted
 
 POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1}
 """Name -> how many runs at once; None: as many as the worker takes."""
@@ -38,7 +40,14 @@ def deploy(root: Path) -> None:
         )
     url = webhook_url()
     root = prepare_root(root)
-    asyncio.run(_prepare_server(url))
+    try:
+        asyncio.run(_prepare_server(url))
+    except (httpx.TransportError, httpx.InvalidURL, PrefectHTTPStatusError) as error:
+        raise MillError(
+            f"the Prefect server of PREFECT_API_URL={redacted(prefect_api_url() or '')} did not do "
+            f"what it was asked ({error or type(error).__name__}); is it running? Start one with "
+            "`prefect server start`, or use `mill dev`"
+        ) from error
     _deploy_all(root)
 
 

@@ -1,12 +1,11 @@
 """Evaluation alone: score the models a configuration has already trained, and ask the gate."""
 
-from typing import Any
-
 from prefect import flow
 
 from flows import encoder, show
 from flows.beginning import begin
 from flows.executing import execute
+from flows.knobs import WholeConfig
 from flows.language_model import graph, report
 from flows.settings import Preset, Settings, resolve
 
@@ -17,12 +16,14 @@ BUILT_HERE = frozenset({"baselines", "evaluate", "export", "registry"})
 def evaluation(
     preset: Preset = "pydocs",
     settings: Settings = Settings(),  # noqa: B008 - frozen, and Prefect builds its form from it
-    config: dict[str, Any] | None = None,
+    config: WholeConfig = None,
 ) -> None:
     """Evaluate and gate what a preset has trained; refuses if it is not trained yet.
 
     Args:
-        preset: A file in flows/configs that everything starts from.
+        preset: Where to start: tiny (a toy, a minute or two), pydocs (the documentation of this
+            Python, some five minutes on two cores), zh (your Chinese text), nightly (your files in
+            incoming/). Files in flows/configs.
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts; replaces both.
     """

@@ -6,7 +6,7 @@ Started by hand, or by the event `model.registered` when a night brought a new b
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prefect import flow
 from prefect.states import Completed, State
@@ -14,6 +14,7 @@ from prefect.states import Completed, State
 from flows import show
 from flows.beginning import begin
 from flows.executing import execute
+from flows.knobs import WholeConfig
 from flows.nights import Nights, seek_frozen
 from flows.run import Call, Run
 from flows.settings import FineTuneSettings, Preset, resolve
@@ -119,12 +120,14 @@ def report(run: Run, made: Tuning) -> None:
 def fine_tuning(
     preset: Preset = "nightly",
     settings: FineTuneSettings = FineTuneSettings(),  # noqa: B008 - frozen, and Prefect builds its form from it
-    config: dict[str, Any] | None = None,
+    config: WholeConfig = None,
 ) -> State[None]:
     """Tune the base champion on prompt/answer pairs; the gate decides whether it answers.
 
     Args:
-        preset: A file in flows/configs that everything starts from.
+        preset: Where to start: tiny (a toy, a minute or two), pydocs (the documentation of this
+            Python, some five minutes on two cores), zh (your Chinese text), nightly (your files in
+            incoming/). Files in flows/configs.
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts; replaces both.
     """

@@ -13,7 +13,11 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     model_serializer,
 )
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
+
+from pipeline.store.secrets import SECRET_PATTERN
+
+CONFIG_DEPTH = 5  # `clean.sources.0.paths.0`; what is deeper is refused when the run begins
 
 
 def _shown(position: int) -> Callable[[dict[str, Any]], None]:
@@ -25,6 +29,33 @@ def _shown(position: int) -> Callable[[dict[str, Any]], None]:
 
     return change
 
+
+def _free_of_secrets(depth: int) -> dict[str, Any]:
+    """A schema of any JSON whose texts hold no credentials, `depth` levels down.
+
+    Prefect's server stores what it is given before a run sees it: it has to be the one to refuse.
+    Written out level by level: Prefect refuses schemas that refer to themselves.
+    """
+    schema: dict[str, Any] = {"not": {"type": "string", "pattern": SECRET_PATTERN}}
+    if depth:
+        inner = _free_of_secrets(depth - 1)
+        schema |= {"additionalProperties": inner, "items": inner}
+    return schema
+
+
+WholeConfig = Annotated[
+    dict[str, Any] | None,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "object", "additionalProperties": _free_of_secrets(CONFIG_DEPTH)},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""A RunConfig as JSON."""
+Text = Annotated[str, Field(json_schema_extra={"pattern": rf"^(?![\s\S]*({SECRET_PATTERN}))"})]
 
 Empty = SkipJsonSchema[None]
 """None in Python, an empty field in the form: no int-or-None switch beside every knob."""
@@ -41,7 +72,7 @@ class Form(BaseModel):
 
 
 TextFiles = Annotated[
-    list[str] | Empty,
+    list[Text] | Empty,
     Field(
         title="Your text",
         json_schema_extra=_shown(1),
@@ -50,7 +81,7 @@ TextFiles = Annotated[
     ),
 ]
 EvalSetName = Annotated[
-    str | Empty,
+    Text | Empty,
     Field(
         title="Held-out set",
         json_schema_extra=_shown(2),
@@ -58,7 +89,7 @@ EvalSetName = Annotated[
     ),
 ]
 ModelName = Annotated[
-    str | Empty,
+    Text | Empty,
     Field(
         title="Name in the registry",
         json_schema_extra=_shown(3),

@@ -6,7 +6,6 @@ Read `graph` from top to bottom: one line per stage, `noun = verb(run, settings,
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from prefect import flow
 
@@ -14,6 +13,7 @@ from flows import show
 from flows.beginning import begin
 from flows.encoder import run_encoder
 from flows.executing import execute
+from flows.knobs import WholeConfig
 from flows.run import Call, Run
 from flows.settings import Preset, Settings, resolve
 from flows.stages import (
@@ -110,12 +110,14 @@ def report(run: Run, made: LanguageModel) -> None:
 def language_model(
     preset: Preset = "pydocs",
     settings: Settings = Settings(),  # noqa: B008 - frozen, and Prefect builds its form from it
-    config: dict[str, Any] | None = None,
+    config: WholeConfig = None,
 ) -> None:
     """Turn text into a registered language model.
 
     Args:
-        preset: A file in flows/configs that everything starts from.
+        preset: Where to start: tiny (a toy, a minute or two), pydocs (the documentation of this
+            Python, some five minutes on two cores), zh (your Chinese text), nightly (your files in
+            incoming/). Files in flows/configs.
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts and the command line; replaces both.
     """

@@ -8,7 +8,6 @@ Which deployments the event starts is written in prefect.yaml.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 from prefect.events import emit_event
@@ -16,6 +15,7 @@ from prefect.states import Completed, State
 
 from flows import show
 from flows.beginning import begin
+from flows.knobs import WholeConfig
 from flows.nights import Arrived, Nights, arrived
 from flows.root import prepare_root
 from flows.settings import Preset, WatchSettings, resolve
@@ -82,7 +82,7 @@ def _announced(root: Path, name: str) -> str | None:
 def watch_corpus(
     preset: Preset = "nightly",
     settings: WatchSettings = WatchSettings(),  # noqa: B008 - frozen, and Prefect builds its form from it
-    config: dict[str, Any] | None = None,
+    config: WholeConfig = None,
 ) -> State[None]:
     """Look for files that no night has seen; emit corpus.arrived when they rest.
 

@@ -18,7 +18,7 @@ class Context:
     """What Prefect knows about the current flow run."""
 
     def __init__(self, deployment_id: str | None) -> None:
-        self.flow_run = SimpleNamespace(deployment_id=deployment_id, id="1234")
+        self.flow_run = SimpleNamespace(deployment_id=deployment_id, id="1234", parameters={})
 
     def get(self) -> "Context":
         return self

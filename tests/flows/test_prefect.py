@@ -1,5 +1,6 @@
 """A real Prefect server with our pins: deployments, schedule, worker, retries, pages, errors."""
 
+import json
 import logging
 import os
 import shutil
@@ -21,6 +22,7 @@ from prefect.states import Failed
 
 from flows import show, watching
 from flows.display import Display
+from flows.language_model import language_model
 from flows.logs import tell_prefect_the_rest
 from flows.run import open_run
 from flows.server import free_port
@@ -28,11 +30,13 @@ from flows.settings import Settings
 from flows.stage import Stage
 from pipeline.config import validate
 from pipeline.stages.register import Registration
-from pipeline.store.errors import DataError
+from pipeline.store.errors import ConfigError, DataError
+from pipeline.store.secrets import REMOVED
 from tests.flows.conftest import (
     CHECKOUT,
     environment,
     mill,
+    mill_here,
     small_settings,
     until,
     write_settings,
@@ -97,6 +101,15 @@ def test_deploying_again_changes_nothing(server, api, deployments):
 def test_deploy_without_a_server_says_what_to_do(tmp_path):
     result = mill("deploy", "--root", str(tmp_path), check=False)
     assert result.returncode == 2 and "set PREFECT_API_URL" in result.stderr
+
+
+@pytest.mark.parametrize("address", [f"http://127.0.0.1:{free_port()}/api", "nonsense"])
+def test_deploy_on_a_server_that_is_not_there_is_one_line(tmp_path, monkeypatch, address):
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        result = mill_here("deploy", "--root", str(tmp_path), check=False)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert f"PREFECT_API_URL={address} did not do what it was asked" in result.stderr
 
 
 def test_unpaused_nightly_schedule_makes_a_scheduled_run(api, deployments):
@@ -189,6 +202,40 @@ def test_value_out_of_bounds_is_refused_before_a_run_exists(
     )
     assert not answer.is_success
     assert told in answer.text
+
+
+CANARY = "c4n4ry"
+SECRETS = [
+    {"settings": {"text_files": [f"https://me:{CANARY}@host.example/x.jsonl"]}},
+    {"settings": {"model_name": f"hf_{CANARY}{'a' * 30}"}},
+    {"config": {"tracking": {"uri": f"http://me:{CANARY}@mlflow.example"}}},
+    {"config": {"clean": {"sources": [{"paths": [f"https://h.example/x?sig={CANARY}"]}]}}},
+]
+
+
+@pytest.mark.parametrize("parameters", SECRETS, ids=["text", "name", "config", "deep"])
+def test_secret_in_the_form_is_refused_before_the_server_stores_it(
+    server, api, deployments, parameters
+):
+    answer = api.client.post(
+        f"{api.url}/deployments/{deployments['language-model']['id']}/create_flow_run",
+        json={"parameters": parameters},
+    )
+    assert answer.status_code == 409
+    assert "a password, key or signed address would be stored and shown here" in answer.text
+    stored = b"".join(path.read_bytes() for path in Path(server.home).glob("prefect.db*"))
+    assert stored and CANARY.encode() not in stored
+
+
+def test_secret_that_got_past_the_form_is_taken_out_of_the_record(in_process, api):
+    with pytest.raises(ConfigError, match="settings.model_name hold credentials, which were rem"):
+        language_model(
+            preset="tiny", settings=Settings(model_name=SECRETS[1]["settings"]["model_name"])
+        )
+    rows = api.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 5})
+    run = next(row for row in rows if row["state_type"] == "FAILED")
+    assert run["parameters"]["settings"] == {"model_name": REMOVED}
+    assert CANARY not in json.dumps(rows)
 
 
 def test_worker_in_a_directory_of_namesakes_completes_a_run(

@@ -48,6 +48,7 @@ HEADLINE = (
     "bits_per_byte", "open_book_exact_match", "response_loss", "best_validation_loss",
     "final_train_loss", "seconds",
 )  # fmt: skip
+MLFLOW_VIEW = "?workflowType=machine_learning"  # else MLflow opens its pages for chat applications
 MODEL_RESOURCE = "gristmill.model"
 SHOWN_NIGHTS = 100
 API_ERRORS = (httpx.HTTPError, PrefectException, RuntimeError, OSError)
@@ -95,11 +96,24 @@ def guarded(run: Run | None, action: Callable[[], Any]) -> Any:
 
 def funnel(run: Run, corpus: CleanedCorpus) -> None:
     """Documents and bytes kept and dropped by reason, as a table."""
-    rows = corpus_table(corpus)
+    rows = [_readable(row) for row in corpus_table(corpus)]
     report = report_path(corpus, run.root)
-    about = f"Documents by fate. Thresholds, samples and duplicates: {report}"
+    kept = f"{corpus.facts.get('documents', 0):,} documents kept"
+    about = f"{kept}. Thresholds, samples and duplicates: {report}"
     guarded(run, lambda: create_table_artifact(key="funnel", table=rows, description=about))
     guarded(run, lambda: warn(run, signals.corpus(run, corpus)))
+
+
+def _readable(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the funnel as people read it: `59,093` bytes, `2.5 %`."""
+    return {
+        name.replace("_", " "): f"{value:.1%}".replace("%", " %")
+        if name.startswith("share")
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+        for name, value in row.items()
+    }
 
 
 def loss_curve(run: Run, checkpoint: Checkpoint) -> None:
@@ -113,7 +127,7 @@ def loss_curve(run: Run, checkpoint: Checkpoint) -> None:
         lambda: create_markdown_artifact(
             key=f"loss-{checkpoint.stage}",
             markdown=f"![loss of {checkpoint.stage}](data:image/png;base64,{picture})\n\n{text}",
-            description=f"{checkpoint.ref} {text}",
+            description=f"{text} ({checkpoint.ref})".strip(),
         ),
     )
 
@@ -127,9 +141,14 @@ def evaluation(run: Run, report: EvalReport) -> None:
         lambda: create_table_artifact(
             key=artifact_key_of("evaluation", _scored(report)),
             table=rows,
-            description=report.ref,
+            description=f"{_figure(rows)} ({report.ref})".strip(),
         ),
     )
+
+
+def _figure(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The first figure of a table of measures: `bits per byte 1.360`."""
+    return f"{rows[0]['measure']} {rows[0]['value']}" if rows else ""
 
 
 def _scored(report: EvalReport) -> str:
@@ -142,16 +161,16 @@ def registration(run: Run, version: Registration) -> None:
     standing = ", ".join(version.aliases) or "no alias"
     number = "not registered yet" if version.version is None else f"version {version.version}"
     verdict = "Promoted" if version.promoted else "Not promoted"
+    code = version.one_liner.replace("; ", "\n")
     text = (
         f"### {version.name}, {number}\n\n**{verdict}** ({standing}): {version.reason}\n\n"
-        f"```python\n{version.one_liner}\n```\n\n"
+        f"```python\n{code}\n```\n\n"
         + _judged_on(version)
         + _markdown_table(run.evaluated.get("base" if version.name.endswith("-base") else "tuned"))
     )
     key = artifact_key_of("registry", version.name)
-    guarded(
-        run, lambda: create_markdown_artifact(key=key, markdown=text, description=version.reason)
-    )
+    about = f"{verdict}: {version.reason}"
+    guarded(run, lambda: create_markdown_artifact(key=key, markdown=text, description=about))
     guarded(run, lambda: emit_registered(version))
     guarded(run, lambda: signals.gate(run, version))
 
@@ -259,12 +278,22 @@ def finish(run: Run, facts: RunFacts) -> None:
     markdown = report_markdown(facts)
     guarded(
         run,
-        lambda: create_markdown_artifact(key="report", markdown=markdown, description=run.run_id),
+        lambda: create_markdown_artifact(
+            key="report",
+            markdown=markdown,
+            description=f"From the documents to the verdict: run {run.run_id}",
+        ),
     )
     url = run.tracking.run_url if run.tracking is not None else None
     if url:
         guarded(
-            run, lambda: create_link_artifact(key="mlflow-run", link=url, link_text="MLflow run")
+            run,
+            lambda: create_link_artifact(
+                key="mlflow-run",
+                link=f"{url}{MLFLOW_VIEW}",
+                link_text="This run in MLflow",
+                description="Curves, settings, files and models of this run, in MLflow",
+            ),
         )
 
 

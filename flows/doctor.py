@@ -27,6 +27,7 @@ from flows.environment import prefect_api_url
 from flows.server import port_is_free
 from pipeline.artifacts import finished_artifacts
 from pipeline.store.errors import MillError
+from pipeline.store.secrets import redacted
 
 PYTHON = ((3, 11), (3, 13))  # what CI and the lock file know
 DISK_SHARE, DISK_BYTES = 0.10, 2 << 30
@@ -35,6 +36,7 @@ OPEN_FILES = 1024
 CLOCK_SECONDS = 60.0
 HTTP_SECONDS = 3.0
 PORTS = {4200: "Prefect", 5000: "MLflow", 8000: "mill serve"}
+TRACKING_SCHEMES = ("http://", "https://", "sqlite:", "postgresql", "mysql", "mssql")
 OPTIONAL = {
     "gigatoken": "a faster tokenizer engine, proven equal at start; without it tiktoken encodes",
     "distributed": "runtime.executor: dask; without it workers run on this machine",
@@ -139,7 +141,7 @@ def open_files() -> Iterator[Finding]:
 def disk(root: Path) -> Iterator[Finding]:
     """Free space where the root is, or would be."""
     usage = shutil.disk_usage(_existing(root))
-    share = usage.free / usage.total
+    share = usage.free / max(usage.total, 1)  # /proc and the like have no size at all
     found = f"{usage.free / 1e9:.1f} GB free ({share:.0%})"
     if usage.free < DISK_BYTES:
         yield Finding("problem", "disk", found, "mill store gc, or another root")
@@ -152,6 +154,10 @@ def disk(root: Path) -> Iterator[Finding]:
 def writable(root: Path) -> Iterator[Finding]:
     """Whether the root can be written, and whether locks work there."""
     place = _existing(root)
+    if (in_the_way := _not_a_directory(root)) is not None:
+        found = f"{in_the_way} is a file, so {root} cannot be a directory"
+        yield Finding("problem", "root", found, "choose another --root")
+        return
     if not os.access(place, os.W_OK | os.X_OK):
         yield Finding("problem", "root", f"{place} cannot be written", "choose another --root")
         return
@@ -185,6 +191,7 @@ def databases(root: Path) -> Iterator[Finding]:
                 answer = base.execute("pragma quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
             answer = str(error)
+        answer = " ".join(str(answer).split())
         if answer == "ok":
             yield Finding("ok", name, f"{path.stat().st_size / 1e6:.1f} MB, whole")
         else:
@@ -221,7 +228,13 @@ def servers(tracking_uri: str | None) -> Iterator[Finding]:
         yield Finding("ok", "Prefect server", "none configured; mill run starts its own")
     else:
         yield from _answer("Prefect server", f"{api.rstrip('/')}/health", "PREFECT_API_URL")
-    if tracking_uri is not None and tracking_uri.startswith("http"):
+    if tracking_uri is None:
+        return
+    if not tracking_uri.startswith(TRACKING_SCHEMES):
+        found = f"{redacted(tracking_uri)} is no address that MLflow knows"
+        remedy = f"one that starts with {', '.join(TRACKING_SCHEMES)}"
+        yield Finding("problem", "MLflow server", found, remedy)
+    elif tracking_uri.startswith("http"):
         yield from _answer("MLflow server", f"{tracking_uri.rstrip('/')}/health", "tracking.uri")
 
 
@@ -276,6 +289,12 @@ def _answer(what: str, address: str, setting: str) -> Iterator[Finding]:
         yield Finding("problem", what, found, "set both clocks by NTP: schedules depend on them")
     else:
         yield Finding("ok", what, f"{address} answers")
+
+
+def _not_a_directory(path: Path) -> Path | None:
+    """The nearest thing on the way to `path` that exists and is no directory."""
+    found = next((place for place in (path, *path.parents) if place.exists()), None)
+    return found if found is not None and not found.is_dir() else None
 
 
 def _existing(path: Path) -> Path:

@@ -21,10 +21,10 @@ from prefect.states import Completed, State
 from flows import show, signals
 from flows.beginning import begin
 from flows.root import prepare_root
-from flows.settings import ROOT_VARIABLE, HousekeepingSettings
+from flows.settings import HousekeepingSettings, root_of_environment
 from flows.zombies import crash_stale_tasks
 from pipeline.artifacts import DIRECTORIES
-from pipeline.store.errors import ArtifactError
+from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import file_lock
 from pipeline.store.manifest import is_finished
 from pipeline.tracking.run import claim
@@ -36,6 +36,10 @@ DAY = 86_400.0
 _TEMPORARY = re.compile(r"(\.tmp-\d+$)|(^\.probe-\d+$)")
 _KEPT = frozenset({"mlflow.db", "mlartifacts", "prefect", "locks"})
 """Of others, or in use by the kernel's locks."""
+
+
+MARKS = ("journal", "locks", "resolved", "mlflow.db")
+"""What every run leaves under its root."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,14 @@ def _time(path: Path) -> float:
 
 def _size(path: Path) -> int:
     files = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
-    return sum(file.lstat().st_size for file in files)
+    return sum(_length(file) for file in files)
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def clear(
@@ -170,6 +181,20 @@ def clear(
     return [(one, not dry_run and remove(one, root)) for one in found]
 
 
+def own_root(root: Path) -> Path:
+    """`root`, made if it is not there; ConfigError for a directory of somebody else.
+
+    Whoever fills in the form of a run could name any; in it, this would remove files.
+    """
+    root = root.expanduser().absolute()
+    if root.is_dir() and any(root.iterdir()) and not any((root / name).exists() for name in MARKS):
+        raise ConfigError(
+            f"root={root} has none of {', '.join(MARKS)}: it is no root of earlier runs; leave "
+            "root empty for the deployment's own"
+        )
+    return prepare_root(root)
+
+
 @flow(name="housekeeping", persist_result=False, on_failure=[show.failed])
 def housekeeping(
     root: str = "",
@@ -182,18 +207,21 @@ def housekeeping(
         settings: What goes, and when.
     """
     call = begin(show.LoggedDisplay)
-    place = prepare_root(Path(root or os.environ.get(ROOT_VARIABLE) or "runs"))
+    given = root_of_environment() or "runs"
+    place = own_root(Path(root)) if root else prepare_root(Path(given))
     dry_run = bool(settings.dry_run)
     rows = clear(place, settings, dry_run=dry_run)
     show.removals([(one.kind, one.path, one.num_bytes, went) for one, went in rows])
-    num_bytes = sum(one.num_bytes for one, went in rows if went or dry_run)
+    gone = [one for one, went in rows if went or dry_run]
+    num_bytes = sum(one.num_bytes for one in gone)
+    held = f" ({len(rows) - len(gone)} more are in use)" if len(gone) < len(rows) else ""
     free = shutil.disk_usage(place)
     show.guarded(None, lambda: signals.disk(place))
     if not dry_run:
         show.guarded(None, crash_stale_tasks)
     text = (
-        f"{'would remove' if dry_run else 'removed'} {len(rows)} things, {num_bytes / 1e6:,.1f} MB;"
-        f" {free.free / 1e9:,.1f} GB ({free.free / free.total:.0%}) of the disk are free"
+        f"{'would remove' if dry_run else 'removed'} {len(gone)} things, {num_bytes / 1e6:,.1f} MB"
+        f"{held}; {free.free / 1e9:,.1f} GB ({free.free / free.total:.0%}) of the disk are free"
     )
     call.display.line(text)
     return Completed(message=text)

@@ -117,12 +117,21 @@ ROOT_VARIABLE = "GRISTMILL_ROOT"
 MLFLOW_UI_VARIABLE = "GRISTMILL_MLFLOW_UI"
 
 
+def root_of_environment() -> str | None:
+    """`GRISTMILL_ROOT`, if it is set.
+
+    Where it was not when `prefect deploy` ran, the deployments carry its placeholder instead.
+    """
+    value = os.environ.get(ROOT_VARIABLE, "").strip()
+    return None if not value or value.startswith("{{") else value
+
+
 def with_root_of_environment(config: RunConfig) -> RunConfig:
     """`GRISTMILL_ROOT` (set by `mill dev` or a deployment's job variables) wins over the preset.
 
     `GRISTMILL_MLFLOW_UI` says where the pages of a local store are served, unless the settings do.
     """
-    root, ui_url = os.environ.get(ROOT_VARIABLE), os.environ.get(MLFLOW_UI_VARIABLE)
+    root, ui_url = root_of_environment(), os.environ.get(MLFLOW_UI_VARIABLE)
     if ui_url and config.tracking.ui_url is None and config.tracking.uri is None:
         tracking = config.tracking.model_copy(update={"ui_url": ui_url})
         config = config.model_copy(update={"tracking": tracking})

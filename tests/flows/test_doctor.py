@@ -54,6 +54,19 @@ def test_every_problem_has_a_remedy(root, monkeypatch):
     assert all(f.remedy for f in problems)
 
 
+def test_root_behind_a_file_and_an_address_of_nothing_are_problems(root):
+    (root / "file").write_text("x")
+    for place in (root / "file", root / "file" / "deeper"):
+        problems = [f for f in examine(place, tracking_uri="nonsense") if f.level == "problem"]
+        assert {f.what for f in problems} == {"root", "MLflow server"}
+        assert "is a file, so" in found(problems, "root").found
+
+
+def test_file_system_without_a_size_is_a_problem_of_the_disk_alone(root, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, 0))
+    assert [f.what for f in examine(root) if f.level == "problem"] == ["disk"]
+
+
 def test_missing_and_unsuitable_packages_are_named(monkeypatch):
     real = importlib.metadata.version
 

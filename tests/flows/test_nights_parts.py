@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.housekeeping import clear
+from flows.housekeeping import clear, own_root
 from flows.nights import Nights, arrived
-from flows.settings import HousekeepingSettings
+from flows.settings import HousekeepingSettings, root_of_environment
 from flows.watching import look, remember
 from pipeline.config import RunConfig, validate
 from pipeline.stages.blend_shards import choose_documents
-from pipeline.store.errors import DataError
+from pipeline.store.errors import ConfigError, DataError
 from pipeline.store.runtime import Runtime
 from tests.flows.nights_world import settings_of
 
@@ -98,3 +98,21 @@ def test_housekeeping_takes_old_leftovers_and_nothing_else(tmp_path):
     assert all(went for _, went in clear(tmp_path, HousekeepingSettings(), dry_run=False))
     assert not gone.exists() and fresh.is_dir() and old.is_file() and theirs.is_file()
     assert clear(tmp_path, HousekeepingSettings(), dry_run=False) == []
+
+
+def test_housekeeping_keeps_out_of_what_is_no_root_of_ours(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ConfigError, match="it is no root of earlier runs; leave root empty"):
+        own_root(tmp_path)
+    (tmp_path / "journal").mkdir()
+    assert own_root(tmp_path) == tmp_path
+    assert own_root(tmp_path / "new").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("value", "root"),
+    [("/data/mill", "/data/mill"), ("", None), ("{{ $GRISTMILL_ROOT }}", None)],
+)
+def test_placeholder_of_an_unset_variable_is_no_root(monkeypatch, value, root):
+    monkeypatch.setenv("GRISTMILL_ROOT", value)
+    assert root_of_environment() == root

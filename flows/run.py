@@ -18,6 +18,7 @@ from typing import Any
 
 from flows.display import Display, StageDisplay, clock
 from flows.figures import figures_of
+from flows.leftovers import clear_orphans
 from flows.starting import with_start
 from pipeline.artifacts import Artifact
 from pipeline.config import RunConfig
@@ -250,6 +251,9 @@ def open_run(
         buildable=may_build, command=command,
     )  # fmt: skip
     status: Status = "FAILED"
+    if not planning and (orphans := clear_orphans(root)):
+        size = sum(one.num_bytes for one in orphans) / 1e6
+        display.line(f"removed {len(orphans)} temporary files of killed runs, {size:,.1f} MB")
     try:
         yield run
         status = "FINISHED"

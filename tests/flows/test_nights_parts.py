@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.display import Display
 from flows.housekeeping import clear, own_root
 from flows.nights import Nights, arrived
+from flows.run import open_run
 from flows.settings import HousekeepingSettings, root_of_environment
 from flows.watching import look, remember
 from pipeline.config import RunConfig, validate
@@ -116,3 +118,33 @@ def test_housekeeping_keeps_out_of_what_is_no_root_of_ours(tmp_path):
 def test_placeholder_of_an_unset_variable_is_no_root(monkeypatch, value, root):
     monkeypatch.setenv("GRISTMILL_ROOT", value)
     assert root_of_environment() == root
+
+
+def test_a_run_begins_by_clearing_what_was_temporary_for_a_day(tmp_path):
+    (tmp_path / "resolved").mkdir()
+    old = aged(_written(tmp_path / "resolved" / ".x.json.tmp-42"), 25 * 3600)
+    folder = tmp_path / "parts" / "clean" / ".y.tmp-43"
+    folder.mkdir(parents=True)
+    aged(_written(folder / "part.bin"), 25 * 3600)
+    aged(folder, 25 * 3600)
+    fresh = _written(tmp_path / "resolved" / ".z.json.tmp-44")
+    settings = settings_of(tmp_path, tmp_path / "incoming")
+    settings["tracking"] = {"enabled": False, "system_metrics_seconds": None}
+    told = Recorded(quiet=True)
+    with open_run(validate(settings, where="test"), root=tmp_path, display=told, name="t"):
+        assert not old.exists() and not folder.exists() and fresh.exists()
+    assert told.lines == ["removed 2 temporary files of killed runs, 0.0 MB"]
+
+
+class Recorded(Display):
+    """A display that remembers."""
+
+    lines: list[str] = []
+
+    def line(self, text: str, *, style: str | None = None) -> None:
+        self.lines = [*self.lines, text]
+
+
+def _written(path: Path) -> Path:
+    path.write_text("half")
+    return path

@@ -6,21 +6,24 @@ from typing import Any, get_args
 from model.batch import AttentionPattern
 from model.objectives.causal import CausalLM
 from model.objectives.masked import MaskedLM
+from model.objectives.pairs import AnswerPairs
 from model.objectives.rows import Arrays, Objective, RowKeys, Vocabulary
 from model.objectives.spans import SpanCorruption
 from model.settings import settings_from_dict
 
 __all__ = [
-    "AnyObjective", "Arrays", "CausalLM", "MaskedLM", "Objective", "RowKeys", "SpanCorruption",
-    "Vocabulary", "objective_for", "objective_from_dict",
+    "AnswerPairs", "AnyObjective", "Arrays", "CausalLM", "MaskedLM", "Objective", "RowKeys",
+    "SpanCorruption", "TrainedObjective", "Vocabulary", "objective_for", "objective_from_dict",
 ]  # fmt: skip
 
 AnyObjective = CausalLM | MaskedLM | SpanCorruption
+TrainedObjective = AnyObjective | AnswerPairs
+"""With what only fine-tuning has, and no settings of pre-training can name."""
 
 
-def objective_from_dict(values: Mapping[str, Any]) -> AnyObjective:
+def objective_from_dict(values: Mapping[str, Any]) -> TrainedObjective:
     """The objective whose `kind` and settings are `values`; ValueError for unknown ones."""
-    objective: AnyObjective = settings_from_dict(get_args(AnyObjective), values)
+    objective: TrainedObjective = settings_from_dict(get_args(TrainedObjective), values)
     return objective
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from model.architectures import AnyModel
 from model.lora import largest_rank
+from model.objectives import AnswerPairs, CausalLM
 from pipeline.artifacts import Checkpoint, ExampleSet, TokenShards, TrainedTokenizer
 from pipeline.conversations.example import Example, Message, read_examples
 from pipeline.conversations.packing import write_rows
@@ -54,6 +55,8 @@ def finetune(
     `shards` are the text of `config.replay` and nothing else: without it they are no input.
     """
     model = stored_architecture(base)
+    if model.attention == "encoder-decoder":
+        _check_pairs(config, base, examples)
     if model.attention == "bidirectional":
         raise ConfigError(
             f"{base.ref} is an encoder, which answers nothing; leave the sections finetune and "
@@ -122,6 +125,21 @@ def _check(base: Checkpoint, tokenizer: TrainedTokenizer, model: AnyModel, lengt
         raise ConfigError(
             f"{base.ref} was not trained with {tokenizer.ref}; use the tokenizer of the base model"
         )
+
+
+def _check_pairs(config: FinetuneConfig, base: Checkpoint, examples: ExampleSet) -> None:
+    """An encoder-decoder learns pairs: nothing that only rows of running text have."""
+    if config.replay:
+        raise ConfigError(
+            f"finetune.replay={config.replay:g} is not there for {base.ref}, an encoder-decoder; "
+            "leave it out"
+        )
+    for example in read_examples(examples.path / "train.jsonl"):
+        if example.messages:
+            raise ConfigError(
+                f"{examples.ref} holds conversations; {base.ref}, an encoder-decoder, is tuned on "
+                "pairs of prompt and answer"
+            )
 
 
 def _check_rank(config: FinetuneConfig, model: AnyModel) -> None:
@@ -248,6 +266,7 @@ def _job(
         digest="",
         tokenizer=str(tokenizer.path),
         data="rows",
+        objective=AnswerPairs() if model.attention == "encoder-decoder" else CausalLM(),
         train_paths=(str(directory / "rows" / "train.arrow"),),
         validation_paths=validation,
         model=model,

@@ -52,7 +52,8 @@ def open_source(
         raise DataError(f"prepared rows come in one file, found {len(files)}; run the stage again")
     if job.data == "labels":
         return LabelledRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
-    return PackedRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
+    packed = PackedRows(files[0], context_length=job.context_length, rows=rows, seed=seed)
+    return apply_objective(job, packed, seed=seed)
 
 
 def upcoming(source: Batches, step: int, *, ahead: bool) -> Iterator[Arrays]:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.batch import Source
+from model.encoder_decoder import EncoderDecoder
 from model.language_model import LanguageModel
 
 BATCH_TOKENS = 16_384  # padded positions per forward pass; guess
@@ -37,14 +39,21 @@ def embed(
 
 
 def _pooled(model: LanguageModel, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-    """(B, D); padding is at the end, which a causal model never sees, and is not averaged."""
+    """(B, D); padding is at the end, which a causal model never sees, and is not averaged.
+
+    An encoder-decoder is asked for its encoder's states, which padding does not change.
+    """
     width = max(map(len, rows))
     ids = torch.zeros((len(rows), width), dtype=torch.int64)
     mask = torch.zeros((len(rows), width))
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
         mask[i, : len(row)] = 1.0
-    mask = mask.to(model.device).unsqueeze(-1)  # (B, T, 1)
-    hidden = model.hidden(ids.to(model.device)).float()  # (B, T, D)
+    mask, ids = mask.to(model.device), ids.to(model.device)
+    if isinstance(model, EncoderDecoder):
+        hidden = model.encode(Source(ids, mask.long())).float()  # (B, T, D)
+    else:
+        hidden = model.hidden(ids).float()
+    mask = mask.unsqueeze(-1)  # (B, T, 1)
     pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
     return np.asarray(pooled.cpu().numpy(), np.float32)

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from model.architectures import AnyTrained
 from model.averaging import WeightAverage
 from model.lora import LoraConfig
-from model.objectives import AnyObjective, CausalLM
+from model.objectives import CausalLM, TrainedObjective
 from model.optim import AnyOptimizer
 from model.schedule import AnySchedule
 from model.settings import FORBID_EXTRA, check, settings_from_dict, settings_to_dict
@@ -64,7 +64,7 @@ class TrainingJob:
     """What each prompt is asked with; empty: the prompts' own ids and bos."""
     lora: LoraConfig | None = None
     embedding_noise: float = 0.0
-    objective: AnyObjective = CausalLM()
+    objective: TrainedObjective = CausalLM()
     z_loss: float = 0.0
     dropout: float = 0.0
     recompute_blocks: bool = False

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from model.errors import ModelError
 from model.objectives import (
-    AnyObjective,
     CausalLM,
     Objective,
     RowKeys,
     SpanCorruption,
+    TrainedObjective,
     Vocabulary,
 )
 from pipeline.store.errors import ConfigError
@@ -37,7 +37,7 @@ def apply_objective(job: TrainingJob, source: Batches, *, seed: int) -> Batches:
     return source
 
 
-def build_objective(objective: AnyObjective, tokenizer: Tokenizer, *, length: int) -> Objective:
+def build_objective(objective: TrainedObjective, tokenizer: Tokenizer, *, length: int) -> Objective:
     """The objective for these ids and rows of `length`; ConfigError where the tokenizer lacks one
     it needs.
     """

@@ -85,6 +85,11 @@ def write_targets(
     ]
 
 
+def shown(text: str, target: str) -> str:
+    """What a person wants to see: the source with its gaps filled, or the target where none is."""
+    return filled_spans(text, target) if _SENTINELS.search(text) else target
+
+
 def filled_spans(text: str, target: str) -> str:
     """The source with what the target writes for each sentinel, in brackets; [?] where nothing."""
     pieces = _SENTINELS.split(target)  # before, number, text, number, text, ...

@@ -14,7 +14,7 @@ from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.filling import fill_masks, filled
 from pipeline.training.job import TrainingJob
 from pipeline.training.records import append, read_records
-from pipeline.training.rewriting import filled_spans, write_targets
+from pipeline.training.rewriting import shown, write_targets
 
 UNTRAINED, END = "untrained", "end"
 MOMENTS = ((10.0, "10 s"), (60.0, "60 s"), (600.0, "10 min"), (3_600.0, "1 h"), (21_600.0, "6 h"))
@@ -106,7 +106,7 @@ class Sampler:
         records = [
             {
                 "when": when, "seconds": round(seconds, 2), "step": step, "prompt": prompt,
-                "text": filled_spans(prompt, target.text), "target": target.text,
+                "text": shown(prompt, target.text), "target": target.text,
                 "stopped": target.ended, "tokens": len(target.ids),
                 "repeated": repeated_share(target.ids),
             }

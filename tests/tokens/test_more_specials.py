@@ -38,6 +38,24 @@ def test_added_tokens_come_last_and_move_nothing(plain):
     assert with_more_specials(plain, (), mask=False) == plain
 
 
+def test_sentinels_are_numbered_tokens_after_the_mask(plain, tmp_path):
+    more = with_more_specials(plain, ("<|tool|>",), mask=True, sentinels=3)
+    assert more.sentinels == (266, 267, 268) and more.specials["<|tool|>"] == 269
+    assert plain.sentinels == () and extends(more, plain)
+    assert [more.decode([i]) for i in more.sentinels] == [f"<extra_id_{n}>" for n in range(3)]
+    assert more.encode("a <extra_id_0>") == plain.encode("a <extra_id_0>")  # text stays text
+    more.save(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    assert again.sentinels == more.sentinels
+    grown = with_more_specials(again, (), mask=False, sentinels=5)  # those that are there stay
+    assert grown.sentinels == (266, 267, 268, 270, 271) and extends(grown, again)
+    transformers = pytest.importorskip("transformers")
+    write_huggingface(more, tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs("the <extra_id_1>the").input_ids == [257, 267, 257]
+    assert set(theirs.all_special_ids) >= set(more.sentinels)
+
+
 def test_a_tokenizer_that_means_something_else_extends_nothing(plain):
     other = with_our_specials("test", plain.pattern, {**plain.ranks, b"a ": 258})
     assert not extends(other, plain)

@@ -1,10 +1,9 @@
-"""The graph of a model with an encoder: raw text in, a registered masked language model out, or an
-encoder-decoder that writes what was cut out.
+"""The graph of an encoder: raw text in, a registered masked language model out.
 
     documents -> eval set, corpus -> tokenizer -> shards -> encoder -> report -> export -> registry
 
 No examples, no fine-tuning and no baselines: it continues nothing, and what it is worth is measured
-on hidden tokens, or on targets.
+on hidden tokens.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ from flows.run import Call, Run
 from flows.stages import (
     clean_corpus,
     evaluate_masked,
-    evaluate_targets,
     export_model,
     freeze_eval_set,
     pretrain,
@@ -59,10 +57,7 @@ def graph(run: Run) -> Encoder:
     tokenizer = train_tokenizer(run, c.tokenizer, corpus)
     shards = tokenize_corpus(run, c.tokenize, corpus, tokenizer)
     checkpoint = pretrain(run, c.pretrain, shards, tokenizer)
-    if c.writes_targets:
-        measured = evaluate_targets(run, c.evaluate_targets, checkpoint, tokenizer, eval_set)
-    else:
-        measured = evaluate_masked(run, c.evaluate_masked, checkpoint, tokenizer, eval_set)
+    measured = evaluate_masked(run, c.evaluate_masked, checkpoint, tokenizer, eval_set)
     model = export_model(run, c.export, checkpoint, tokenizer, measured)
     version = register(run, c.registry, model, measured, eval_set)
     return Encoder(eval_set, corpus, tokenizer, shards, checkpoint, measured, model, version)

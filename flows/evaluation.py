@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows import encoder, show
+from flows import encoder, encoder_decoder, show
 from flows.beginning import begin
 from flows.executing import execute
 from flows.knobs import WholeConfig
@@ -29,6 +29,12 @@ def evaluation(
     """
     call = begin(show.LoggedDisplay)
     resolved = resolve(preset, settings, config)
+    if resolved.writes_targets:
+        execute(
+            resolved, encoder_decoder.graph, name="evaluation", call=call, orchestrated=True,
+            may_build=BUILT_HERE, finish=encoder_decoder.report,
+        )  # fmt: skip
+        return
     if resolved.trains_encoder:
         execute(
             resolved, encoder.graph, name="evaluation", call=call, orchestrated=True,

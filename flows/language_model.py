@@ -12,6 +12,7 @@ from prefect import flow
 from flows import show
 from flows.beginning import begin
 from flows.encoder import run_encoder
+from flows.encoder_decoder import run_encoder_decoder
 from flows.executing import execute
 from flows.knobs import WholeConfig
 from flows.run import Call, Run
@@ -130,8 +131,11 @@ def run_language_model(
 ) -> LanguageModel | None:
     """The graph and its report, with Prefect around the stages or without.
 
-    None too for a run that trains an encoder, whose graph is shorter.
+    None too for a run that trains an encoder or an encoder-decoder, whose graphs are shorter.
     """
+    if config.writes_targets:
+        run_encoder_decoder(config, call, orchestrated=orchestrated)
+        return None
     if config.trains_encoder:
         run_encoder(config, call, orchestrated=orchestrated)
         return None

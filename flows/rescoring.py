@@ -60,8 +60,9 @@ def measure_champion(
         )
     if targets:
         return evaluate_targets(
-            measures.targets, checkpoints[0], tokenizers[0], eval_set, root=root, runtime=runtime
-        )
+            measures.targets, checkpoints[0], tokenizers[0], eval_set, *examples[:1],
+            root=root, runtime=runtime,
+        )  # fmt: skip
     return evaluate(
         measures.evaluate, checkpoints[0], tokenizers[0], eval_set, examples[0],
         root=root, runtime=runtime,

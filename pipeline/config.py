@@ -159,10 +159,16 @@ class RunConfig(CorpusConfig):
     def _encoders_are_not_tuned_on_answers(self) -> "RunConfig":
         sections = {"examples": self.examples, "finetune": self.finetune}
         missing = [name for name, section in sections.items() if section is None]
-        if self.trains_encoder:
+        if self.writes_targets:
+            if len(missing) == 1:
+                raise ValueError(
+                    f"the section {missing[0]} is missing; an encoder-decoder is tuned on pairs "
+                    "with both examples and finetune, or with neither only pretrained"
+                )
+        elif self.trains_encoder:
             if len(missing) < 2:
                 raise ValueError(
-                    "a model with an encoder is not tuned on prompts and answers; leave the "
+                    "an encoder fills masks and is not tuned on prompts and answers; leave the "
                     "sections examples and finetune out"
                 )
         elif missing:

@@ -1,23 +1,26 @@
 """`mill plan`: the prediction as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from flows import encoder, language_model
+from flows import encoder, encoder_decoder, language_model
 from flows.display import clock
 from flows.plan import Prediction
 from flows.planning import predict
 from flows.root import prepare_root
+from flows.run import Run
 from pipeline.config import load
 
 
 def show_plan(path: Path, overrides: Sequence[str]) -> None:
     """`mill plan`: print the table; ConfigError if the plan cannot be carried out."""
     config = load(path, overrides)
-    graph = encoder.graph if config.trains_encoder else language_model.graph
+    graph: Callable[[Run], object] = language_model.graph
+    if config.trains_encoder:
+        graph = encoder_decoder.graph if config.writes_targets else encoder.graph
     prediction = predict(config, root=prepare_root(Path(config.root)), graph=graph)
     Console().print(plan_table(prediction))
     prediction.refuse_if_impossible()

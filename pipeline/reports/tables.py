@@ -85,6 +85,8 @@ def _target_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
         number(section["nats_per_token"]), _interval(low, high), "", counted,
     )  # fmt: skip
     yield _measure("nats per target", number(section["nats_per_target"], 1), "", "", counted)
+    if "exact_match" in section:
+        yield _measure("targets written to the letter", percent(section["exact_match"]), "", "", "")
     yield _measure("target tokens found at once", percent(section["accuracy"]), "", "", counted)
 
 

@@ -27,12 +27,15 @@ def masked_gate(
     """Nats per hidden or target token, paired by document; then every source and language."""
     unit = "nats per target token" if figure.startswith("target") else "nats per hidden token"
     limits = limits or Limits()
-    for stage, what in (("eval_set", "eval sets"), ("tokenizer", "tokenizers")):
+    for stage, what in (
+        ("eval_set", "eval sets"), ("tokenizer", "tokenizers"), ("examples", "examples"),
+    ):  # fmt: skip
         ours, theirs = inputs_of(candidate, stage), inputs_of(champion, stage)
         if ours != theirs:
             return Verdict(
                 False,
-                f"measured on {', '.join(ours)}, the champion on {', '.join(theirs)}: different "
+                f"measured on {', '.join(ours) or f'no {what}'}, the champion on "
+                f"{', '.join(theirs) or f'no {what}'}: different "
                 f"{what} never promote; only `registry promote` makes it champion",
             )
     own, before = measured(candidate), measured(champion)
@@ -70,6 +73,8 @@ def masked_gate(
 
 def _changes(report: EvalReport, a: pa.Table, b: pa.Table) -> list[GroupChange]:
     """Nats per token of both by source and language; none where the set is gone."""
+    if inputs_of(report, "examples"):  # pairs: they have neither source nor language
+        return []
     (reference,) = inputs_of(report, "eval_set")
     eval_set = seek_artifact(report.root, reference)
     if not isinstance(eval_set, EvalSet):

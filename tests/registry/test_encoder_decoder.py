@@ -14,7 +14,14 @@ from model.architectures import Initialization, T5Config
 from model.batch import Source
 from model.checkpoint_io import load_model, save_model
 from model.objectives import SpanCorruption
-from pipeline.artifacts import Checkpoint, EvalReport, ExportedModel, TrainedTokenizer
+from pipeline.artifacts import (
+    Checkpoint,
+    EvalReport,
+    ExampleSet,
+    ExportedModel,
+    TrainedTokenizer,
+)
+from pipeline.conversations.example import Example, write_examples
 from pipeline.evals.measuring import MeasureOptions
 from pipeline.evals.target_loss import LABEL, read_pairs_file, score_pairs, span_pairs
 from pipeline.serving.loading import load_model as load_reference
@@ -208,6 +215,35 @@ def test_pairs_are_scored_and_bad_lines_counted(
     path.write_text("{}\n[]")
     with pytest.raises(DataError, match="holds no pair"):
         read_pairs_file(path, words, limit=33)
+
+
+def test_a_tuned_one_is_measured_on_the_pairs_held_out(world: PairWorld) -> None:
+    held_out = [Example(id=str(i), prompt=f"say {i}", answer="ab") for i in range(5)]
+    held_out.append(Example(id="long", prompt="x" * 90, answer="y"))
+
+    def work(directory: Path) -> Outcome:
+        for split, rows in (("train", held_out), ("validation", []), ("held_out", held_out)):
+            write_examples(directory / f"{split}.jsonl", rows)
+        return Outcome({"train": 6})
+
+    home = world.made("examples", "examples", {"pairs": 6}, [], work)
+    examples, checkpoint = ExampleSet.open(home), world.writer(1)
+    measured = evaluate_targets(
+        MEASURED, checkpoint, world.tokenizer(), world.eval_set(), examples,
+        root=world.root, runtime=RUNTIME,
+    )  # fmt: skip
+    targets = read_json(measured.path / "report.json")["targets"]
+    assert (targets["targets"], targets["tokens"], targets["too_long"]) == (5, 15, 1)
+    assert targets["of"] == "held-out examples" and 0 <= targets["exact_match"] <= 1
+    assert examples.ref in measured.manifest.inputs
+    spans = world.report(checkpoint)
+    refused = masked_gate(measured, spans, figure="target_nats_per_token")
+    assert not refused.promote and "different examples never promote" in refused.reason
+    worse = evaluate_targets(
+        MEASURED, world.writer(1, bias=9.0), world.tokenizer(), world.eval_set(), examples,
+        root=world.root, runtime=RUNTIME,
+    )  # fmt: skip
+    assert masked_gate(measured, worse, figure="target_nats_per_token").promote
 
 
 def test_a_model_of_another_kind_and_a_wide_window_are_refused(world: PairWorld) -> None:

@@ -319,7 +319,7 @@ def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
 def _misfit(problems: Iterable[Any]) -> tuple[bool, int]:
     """How far a member of a union is from what was meant: wrong kind first, then problems."""
     found = list(problems)
-    return any(problem["loc"][-1] == "kind" for problem in found), len(found)
+    return any(problem["loc"][-1:] == ("kind",) for problem in found), len(found)
 
 
 def _is_class_name(part: int | str) -> bool:

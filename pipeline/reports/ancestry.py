@@ -90,7 +90,7 @@ def facts_of(ancestry: Ancestry) -> RunFacts:
         tuned=tuned,
         baselines=_baselines_of(base, eval_set),
         base_eval=None if masked else report if tuned is None else _report_on(base, report),
-        tuned_eval=report if tuned is not None else None,
+        tuned_eval=report if tuned is not None and not masked else None,
         masked_eval=report if masked else None,
         base_hf=exported if tuned is None else None,
         tuned_hf=exported if tuned is not None else None,

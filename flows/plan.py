@@ -25,7 +25,9 @@ SECONDS_PER_MB = {"clean": 0.35, "tokenizer": 0.2, "tokenize": 0.1, "baselines":
 SECONDS_PER_TERAFLOP = 5.0
 SECONDS_FIXED = {
     "examples": 6.0,
+    "labels": 10.0,
     "finetune": 40.0,
+    "classify": 40.0,
     "evaluate": 12.0,
     "export": 2.0,
     "registry": 3.0,

@@ -10,15 +10,17 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.artifacts import (
+    AnyEvalSet,
     Checkpoint,
     EvalReport,
-    EvalSet,
     ExampleSet,
     ExportedModel,
+    LabelSet,
     TrainedTokenizer,
     parents_of,
 )
 from pipeline.stages.evaluate import EvaluateConfig, evaluate
+from pipeline.stages.evaluate_classes import ClassesEvaluationConfig, evaluate_classes
 from pipeline.stages.evaluate_masked import MaskedEvaluationConfig, evaluate_masked
 from pipeline.stages.evaluate_targets import TargetEvaluationConfig, evaluate_targets
 from pipeline.store.errors import ArtifactError
@@ -27,17 +29,18 @@ from pipeline.store.runtime import Runtime
 
 @dataclass(frozen=True)
 class Measures:
-    """How reports are made: of decoders, of encoders, and of models with both."""
+    """How reports are made: of decoders, of encoders, of models with both, and of classifiers."""
 
     evaluate: EvaluateConfig
     masked: MaskedEvaluationConfig
     targets: TargetEvaluationConfig
+    classes: ClassesEvaluationConfig = ClassesEvaluationConfig()
 
 
 def measure_champion(
     champion: ExportedModel,
     report: EvalReport,
-    eval_set: EvalSet,
+    eval_set: AnyEvalSet,
     measures: Measures,
     *,
     root: Path,
@@ -52,8 +55,13 @@ def measure_champion(
     tokenizers = [a for a in parents if isinstance(a, TrainedTokenizer)]
     examples = [a for a in parents_of(report) if isinstance(a, ExampleSet)]
     masked, targets = (name in report.manifest.config for name in ("masked", "targets"))
-    if not (checkpoints and tokenizers and (examples or masked or targets)):
+    labels = isinstance(eval_set, LabelSet)
+    if not (checkpoints and tokenizers and (examples or masked or targets or labels)):
         raise ArtifactError(f"{champion.ref} has no checkpoint under {root} to score again")
+    if isinstance(eval_set, LabelSet):
+        return evaluate_classes(
+            measures.classes, checkpoints[0], tokenizers[0], eval_set, root=root, runtime=runtime
+        )
     if masked:
         return evaluate_masked(
             measures.masked, checkpoints[0], tokenizers[0], eval_set, root=root, runtime=runtime
@@ -76,12 +84,14 @@ def measures_of(report: EvalReport) -> Measures:
     """
     config = dict(report.manifest.config)
     masked, targets = config.pop("masked", {}), config.pop("targets", {})
+    classes = config.pop("classes", {})
     try:
-        if masked or targets:
+        if masked or targets or classes:
             return Measures(
                 EvaluateConfig(),
                 MaskedEvaluationConfig.model_validate(masked),
                 TargetEvaluationConfig.model_validate(targets),
+                ClassesEvaluationConfig.model_validate(classes),
             )
         kept = {name: value for name, value in config.items() if name not in ("tasks", "pairs")}
         return Measures(

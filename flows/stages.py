@@ -14,6 +14,7 @@ from pipeline.reports.certificate import write_certificate
 from pipeline.stages import blend_shards as _blend
 from pipeline.stages import clean_corpus as _clean
 from pipeline.stages import evaluate as _evaluate
+from pipeline.stages import evaluate_classes as _evaluate_classes
 from pipeline.stages import evaluate_masked as _evaluate_masked
 from pipeline.stages import evaluate_targets as _evaluate_targets
 from pipeline.stages import export_model as _export
@@ -21,9 +22,11 @@ from pipeline.stages import finetune as _finetune
 from pipeline.stages import freeze_eval_set as _freeze
 from pipeline.stages import measure_baselines as _baselines
 from pipeline.stages import prepare_examples as _examples
+from pipeline.stages import prepare_labels as _labels
 from pipeline.stages import pretrain as _pretrain
 from pipeline.stages import register as _register
 from pipeline.stages import tokenize_corpus as _tokenize
+from pipeline.stages import train_classifier as _classifier
 from pipeline.stages import train_tokenizer as _tokenizer
 from pipeline.store.runtime import Silent
 
@@ -72,7 +75,12 @@ prepare_examples = Stage("examples", _examples.prepare_examples, retries=2)
 pretrain = Stage("pretrain", _pretrain.pretrain, show=show.loss_curve, tags=("training",))
 finetune = Stage("finetune", _finetune.finetune, show=show.loss_curve, tags=("training",))
 measure_baselines = Stage("baselines", _baselines.measure_baselines)
+prepare_labels = Stage("labels", _labels.prepare_labels, retries=2)
+train_classifier = Stage(
+    "classify", _classifier.train_classifier, show=show.loss_curve, tags=("training",)
+)
 evaluate = Stage("evaluate", _evaluate.evaluate, show=show.evaluation)
+evaluate_classes = Stage("evaluate", _evaluate_classes.evaluate_classes, show=show.evaluation)
 evaluate_masked = Stage("evaluate", _evaluate_masked.evaluate_masked, show=show.evaluation)
 evaluate_targets = Stage("evaluate", _evaluate_targets.evaluate_targets, show=show.evaluation)
 export_model = Stage("export", _export.export_model)
@@ -80,6 +88,6 @@ register = Stage("registry", _register.register, show=show.registration, extras=
 
 NAMES = (
     "eval_set", "clean", "tokenizer", "tokenize", "examples", "pretrain", "finetune",
-    "baselines", "evaluate", "export", "registry",
+    "labels", "classify", "baselines", "evaluate", "export", "registry",
 )  # fmt: skip
 """In the order of the graph; also what `--only` takes."""

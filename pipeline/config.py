@@ -18,12 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.stages.blend_shards import ContinuationConfig
 from pipeline.stages.clean_corpus import CleanConfig
 from pipeline.stages.evaluate import EvaluateConfig
+from pipeline.stages.evaluate_classes import ClassesEvaluationConfig
 from pipeline.stages.evaluate_masked import MaskedEvaluationConfig
 from pipeline.stages.evaluate_targets import TargetEvaluationConfig
 from pipeline.stages.export_model import ExportConfig
 from pipeline.stages.freeze_eval_set import EvalSetConfig
 from pipeline.stages.measure_baselines import BaselinesConfig
 from pipeline.stages.prepare_examples import ExamplesConfig
+from pipeline.stages.prepare_labels import LabelsConfig
 from pipeline.stages.register import RegistryConfig
 from pipeline.stages.tokenize_corpus import TokenizeConfig
 from pipeline.stages.train_tokenizer import TokenizerConfig
@@ -33,7 +35,10 @@ from pipeline.store.secrets import REMEDY, keys_with_credentials, redacted
 from pipeline.store.settings_file import read_settings
 from pipeline.tracking.config import TrackingConfig
 from pipeline.training.config import DECIDED_BY_SIZE, FinetuneConfig, PretrainConfig
+from pipeline.training.classifying import ClassifyConfig
 
+
+TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"
 
 class RuntimeConfig(BaseModel):
     """Device, workers and cadence: they change speed and place, never a result's identity."""
@@ -128,6 +133,16 @@ class RuntimeConfig(BaseModel):
 
 
 class CorpusConfig(BaseModel):
+class ClassifySection(BaseModel):
+    """One task of classification: its labels, how they are learnt, how the outcome is measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: LabelsConfig = LabelsConfig()
+    training: ClassifyConfig = ClassifyConfig()
+    evaluation: ClassesEvaluationConfig = ClassesEvaluationConfig()
+
+
     """As much of a run's settings as cleaning needs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -153,6 +168,10 @@ class RunConfig(CorpusConfig):
     evaluate_targets: TargetEvaluationConfig = TargetEvaluationConfig()
     export: ExportConfig = ExportConfig()
     registry: RegistryConfig
+    classify: dict[Annotated[str, Field(pattern=TASK_NAME)], ClassifySection] = Field(
+        {}, title="Classification",
+        description="tasks by name, of a run that trains an encoder; registered as NAME-TASK",
+    )  # fmt: skip
     continuation: ContinuationConfig = ContinuationConfig()
 
     @model_validator(mode="after")
@@ -171,6 +190,8 @@ class RunConfig(CorpusConfig):
                     "an encoder fills masks and is not tuned on prompts and answers; leave the "
                     "sections examples and finetune out"
                 )
+        if self.classify and self.writes_targets:
+            raise ValueError("classify needs an encoder alone, this run trains an encoder-decoder")
         elif missing:
             raise ValueError(
                 f"the section {missing[0]} is missing; a decoder is tuned on prompts and answers"
@@ -185,6 +206,10 @@ class RunConfig(CorpusConfig):
         """
         pretrain = self.pretrain
         named = (pretrain.objective, pretrain.model)
+        elif self.classify:
+            raise ValueError(
+                "classify needs an encoder; set pretrain.model.kind to bert, or leave it out"
+            )
         return any(one is not None and one.attention != "causal" for one in named)
 
     @property

@@ -85,6 +85,12 @@ def evaluate_model(
     device = _device(request.device)
     tracking = tracking_at(request.uri)
     loaded = [load_model(one, root, device=device, tracking=tracking) for one in references]
+    for one in loaded:
+        if one.classifies:
+            raise ConfigError(
+                f"{one.name} is a classifier: text says nothing of how often it is right; a run "
+                "with the section classify measures it on labels"
+            )
     encoders = [one for one in loaded if one.model.config.attention != "causal"]
     if encoders:
         if len(loaded) > 1 or tasks or pairs:

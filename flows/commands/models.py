@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from flows.commands.store import existing_root
+from model.architectures import BertClassifierConfig
+from pipeline.evals.classification import probabilities
 from pipeline.reports.trace import trace
 from pipeline.reports.trace_html import render_trace_html
 from pipeline.reports.trace_terminal import render_trace
@@ -32,6 +34,9 @@ def chat_with(
     }  # fmt: skip
 
     def reply(prompt: str) -> None:
+        if loaded.classifies:
+            print_classes(loaded, prompt)
+            return
         if loaded.fills_masks:
             print_filled(loaded, prompt, count=top_k or 5)
             return
@@ -64,6 +69,24 @@ def chat_with(
             reply(prompt)
         except ConfigError as error:  # a prompt that leaves no room: say so and go on
             print(f"error: {error}", file=sys.stderr)
+
+
+def print_classes(loaded: LoadedModel, text: str) -> None:
+    """Label and probability of a text, likeliest first; or word by word."""
+    config = loaded.model.config
+    assert isinstance(config, BertClassifierConfig)  # `classifies` says so
+    units = [text] if config.level == "text" else text.split()
+    if not text.strip():
+        raise ConfigError("an empty text has no class; give one")
+    (rows,) = probabilities(loaded.model, loaded.tokenizer, [units])
+    if config.level == "text":
+        for i in rows[0].argsort()[::-1].tolist():
+            print(f"{rows[0][i]:.3f}  {config.labels[i]}")
+        return
+    for word, row in zip(units, rows, strict=False):  # beyond the context there are no rows
+        print(f"{row.max():.3f}  {config.labels[int(row.argmax())]:<12} {word}")
+    if len(rows) < len(units):
+        print(f"{len(units) - len(rows)} words do not fit the context of {config.context_length}")
 
 
 def print_filled(loaded: LoadedModel, text: str, *, count: int) -> None:

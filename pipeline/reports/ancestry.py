@@ -77,6 +77,7 @@ def facts_of(ancestry: Ancestry) -> RunFacts:
     report = ancestry.first(EvalReport) or _report_on(checkpoint, None)
     eval_set = ancestry.first(EvalSet)
     masked = report is not None and not {"masked", "targets"}.isdisjoint(report.manifest.config)
+    classes = report is not None and "classes" in report.manifest.config
     exported = ancestry.model if isinstance(ancestry.model, ExportedModel) else None
     return RunFacts(
         run_id=ancestry.model.ref,
@@ -89,12 +90,20 @@ def facts_of(ancestry: Ancestry) -> RunFacts:
         base=base,
         tuned=tuned,
         baselines=_baselines_of(base, eval_set),
-        base_eval=None if masked else report if tuned is None else _report_on(base, report),
+        base_eval=None if masked or classes else _of_base(base, tuned, report),
         tuned_eval=report if tuned is not None and not masked else None,
         masked_eval=report if masked else None,
+        class_evals=(report,) if report is not None and classes else (),
         base_hf=exported if tuned is None else None,
         tuned_hf=exported if tuned is not None else None,
     )
+
+
+def _of_base(
+    base: Checkpoint | None, tuned: Checkpoint | None, report: EvalReport | None
+) -> EvalReport | None:
+    """The report about the base model: the model's own, unless it was tuned."""
+    return report if tuned is None else _report_on(base, report)
 
 
 def _report_on(checkpoint: Checkpoint | None, like: EvalReport | None) -> EvalReport | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import DIRECTORIES, Artifact, ExportedModel
+from pipeline.artifacts import DIRECTORIES, Artifact, EvalReport, ExportedModel
 from pipeline.reports.ancestry import Ancestry, ancestry_of, facts_of
 from pipeline.reports.blocks import (
     Block,
@@ -27,6 +27,7 @@ from pipeline.reports.blocks import (
     Tone,
     anchor_of,
 )
+from pipeline.reports.classes import classes_section
 from pipeline.reports.evaluation_sections import figures_section, groups_section, run_sections
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.html import render_html
@@ -97,7 +98,7 @@ def write_certificate(
 
 def _stations(run: RunFacts) -> list[Section | None]:
     """The way of the text, each with where its figures were taken from."""
-    report = run.tuned_eval or run.base_eval or run.masked_eval
+    report = _report(run)
     evaluation = (report, run.eval_set)
     return [
         _from(corpus_section(run), run.corpus, run.eval_set),
@@ -107,6 +108,7 @@ def _stations(run: RunFacts) -> list[Section | None]:
         _from(_figures(run), *evaluation),
         _from(baselines_section(run), run.baselines, report),
         _from(masked_section(run), *evaluation),
+        _from(classes_section(run), *run.class_evals),
         _from(answers_section(run), report, run.examples),
         *(_from(section, report) for section in run_sections(run)),
     ]
@@ -137,18 +139,26 @@ def _headline(run: RunFacts, version: Version | None, ancestry: Ancestry) -> Sec
         tone: Tone = "good" if CHAMPION in version.aliases else "plain"
         standing = ", ".join(version.aliases) or "no alias"
         figures.append(Figure("in the registry", standing, version.uri, tone))
-    sources = (run.corpus, checkpoint, run.tuned_eval or run.base_eval or run.masked_eval)
+    sources = (run.corpus, checkpoint, _report(run))
     origin = Origin(tuple(source.ref for source in sources if source is not None))
     return Section("headline", "", (Figures(tuple(figures)), origin))
 
 
-def _scores(run: RunFacts) -> list[Figure]:
+def _report(run: RunFacts) -> EvalReport | None:
+    """What the model itself was measured with."""
     report = run.tuned_eval or run.base_eval or run.masked_eval
+    return report or next(iter(run.class_evals), None)
+
+
+def _scores(run: RunFacts) -> list[Figure]:
+    report = _report(run)
     if report is None:
         return []
     content = read_json(report.path / "report.json")
     if "masked" in content:
         row, unit = content["masked"], "nats_per_token"
+    elif "classes" in content:
+        row, unit = content["classes"], "accuracy"
     elif "targets" in content:
         row, unit = content["targets"], "nats_per_token"
     else:

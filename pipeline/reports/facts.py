@@ -41,6 +41,8 @@ class RunFacts:
     tuned_eval: EvalReport | None = None
     masked_eval: EvalReport | None = None
     """What an encoder's hidden tokens or an encoder-decoder's targets were measured with."""
+    class_evals: Sequence[EvalReport] = ()
+    """What each classifier was measured with."""
     base_hf: ExportedModel | None = None
     tuned_hf: ExportedModel | None = None
     registrations: Sequence[Mapping[str, Any]] = field(default_factory=list)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.artifacts import Artifact, CleanedCorpus
 from pipeline.reports.blocks import Block, Code, Continuations, Picture, Section, Table, Text
+from pipeline.reports.classes import classes_section
 from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curves_png
 from pipeline.reports.evaluation_sections import run_sections
 from pipeline.reports.facts import RunFacts
@@ -30,7 +31,7 @@ def report_sections(run: RunFacts) -> list[Section]:
 def _make_sections(run: RunFacts) -> list[Section]:
     results = (
         headline_section, corpus_section, tokens_section, learning_section, samples_section,
-        baselines_section, masked_section, tuning_section, answers_section,
+        baselines_section, masked_section, classes_section, tuning_section, answers_section,
     )  # fmt: skip
     records = (registry_section, stages_section, provenance_section)
     sections = [

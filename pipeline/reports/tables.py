@@ -43,6 +43,8 @@ def evaluation_rows(report: EvalReport) -> list[dict[str, Any]]:
     content = read_json(report.path / "report.json")
     if "masked" in content:
         return list(_masked_rows(content["masked"]))
+    if "classes" in content:
+        return list(_class_rows(content["classes"]))
     if "targets" in content:
         return list(_target_rows(content["targets"]))
     return [*_perplexity_rows(content["perplexity"]), *_answer_rows(content.get("sft") or {})]
@@ -88,6 +90,18 @@ def _target_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if "exact_match" in section:
         yield _measure("targets written to the letter", percent(section["exact_match"]), "", "", "")
     yield _measure("target tokens found at once", percent(section["accuracy"]), "", "", counted)
+
+
+def _class_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Accuracy and macro F1 beside always saying the commonest label."""
+    counted = (
+        f"{section['targets']:,} held-out {section['level']}s, {len(section['labels'])} labels"
+    )
+    for name, title in (("accuracy", "accuracy"), ("macro_f1", "macro F1")):
+        interval = f"{percent(section[f'{name}_low'])} to {percent(section[f'{name}_high'])}"
+        yield _measure(
+            title, percent(section[name]), interval, percent(section["majority"][name]), counted
+        )
 
 
 def _answer_rows(section: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import Checkpoint, EvalReport, EvalSet, ExportedModel, seek_artifact
+from pipeline.artifacts import AnyEvalSet, Checkpoint, EvalReport, ExportedModel, seek_artifact
 from pipeline.serving import gate
+from pipeline.serving.class_gate import class_gate
 from pipeline.serving.gate import Limits, Verdict
 from pipeline.serving.masked_gate import masked_gate
 from pipeline.store.errors import MillError
@@ -23,7 +24,7 @@ EvaluateChampion = Callable[[ExportedModel], EvalReport]
 FORM_TAG = "gristmill.prompt_form"
 NEEDED = {
     "fill": "masked_nats_per_token", "rewrite": "target_nats_per_token",
-    "answer": "response_loss",
+    "answer": "response_loss", "classify": "accuracy",
 }  # fmt: skip
 """What a model of each form is judged by; bits per byte of all others."""
 
@@ -34,11 +35,11 @@ class Candidate:
 
     version: Version
     report: EvalReport
-    eval_set: EvalSet
+    eval_set: AnyEvalSet
 
     @property
     def form(self) -> str:
-        """`continue`, `answer`, `fill` or `rewrite`."""
+        """`continue`, `answer`, `fill`, `classify` or `rewrite`."""
         return self.version.tags.get(FORM_TAG, "")
 
 
@@ -79,6 +80,8 @@ def decide(
         return Decision(Verdict(False, reason))
     if candidate.form in ("fill", "rewrite"):
         return Decision(masked_gate(report, theirs, limits, NEEDED[candidate.form]), theirs)
+    if candidate.form == "classify":
+        return Decision(class_gate(report, theirs, limits), theirs)
     if candidate.form == "answer":
         bits = _base_bits(candidate, root)
         return Decision(gate.tuned_gate(report, theirs, bits, limits), theirs)
@@ -116,9 +119,9 @@ def measured_now(candidate: Candidate, exported: ExportedModel, evaluate: Evalua
 
 
 def _same_kind(candidate: Candidate, champion: Version) -> bool:
-    """Whether both are encoders, encoder-decoders or decoders."""
+    """Whether both are encoders, classifiers, encoder-decoders or decoders."""
     ours, theirs = candidate.form, champion.tags.get(FORM_TAG)
-    return ours == theirs or not {ours, theirs} & {"fill", "rewrite"}
+    return ours == theirs or not {ours, theirs} & {"fill", "rewrite", "classify"}
 
 
 def _champion_report(candidate: Candidate, champion: Version, root: Path) -> EvalReport | None:

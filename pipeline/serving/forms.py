@@ -2,6 +2,7 @@
 
 continue   bos + text                 a base model goes on with the text
 fill       bos + text + eos           an encoder finds what <|mask|> stands for in the text
+classify   bos + text + eos           a classifier names the class of the text, or of its words
 rewrite    text + eos                 an encoder-decoder writes a target, from bos to eos
 answer     prompt + bos               a tuned model answers, ended by eos
 messages   pair: prompt + bos + answer + eos + prompt + bos      chat: role tokens
@@ -12,13 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from model.architectures import BertClassifierConfig
 from pipeline.artifacts import Checkpoint, ExampleSet, seek_artifact
 from pipeline.conversations.template import TextEncoder, prompt_ids
 from pipeline.store.errors import ConfigError
 from pipeline.tokens.chat_template import checked_message, conversation_template
 from pipeline.training.start import stored_architecture
 
-PromptForm = Literal["continue", "answer", "fill", "rewrite"]
+PromptForm = Literal["continue", "answer", "fill", "classify", "rewrite"]
 MessageForm = Literal["pair", "chat"]
 ROLES = ("system", "user", "assistant")
 
@@ -55,10 +57,13 @@ def chat_template(
 
 
 def forms_of(checkpoint: Checkpoint, root: Path) -> tuple[PromptForm, MessageForm]:
-    """Encoders fill gaps, encoder-decoders rewrite, base models continue; tuned ones answer as
-    their examples did.
+    """Encoders fill gaps or classify, encoder-decoders rewrite, base models continue; tuned ones
+    answer as their examples did.
     """
-    attention = stored_architecture(checkpoint).attention
+    architecture = stored_architecture(checkpoint)
+    if isinstance(architecture, BertClassifierConfig):
+        return "classify", "pair"
+    attention = architecture.attention
     if attention != "causal":
         return "rewrite" if attention == "encoder-decoder" else "fill", "pair"
     if checkpoint.stage == "pretrain":

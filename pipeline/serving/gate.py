@@ -24,6 +24,8 @@ from pipeline.evals.statistics import bootstrap_ratio
 from pipeline.store.files import read_json
 
 SHOWN_GROUPS = 3
+KINDS = ("masked", "targets", "classes")
+"""Settings of reports that are not about bits per byte."""
 ROUNDING = 1e-9  # two sums of the same nats may differ in the last place
 
 
@@ -59,6 +61,8 @@ def measured(report: EvalReport) -> dict[str, float]:
         "bits_per_byte_high": perplexity.get("bits_per_byte_high"),
         "response_loss": document.get("sft", {}).get("response_loss"),
         "masked_nats_per_token": document.get("masked", {}).get("nats_per_token"),
+        "accuracy": document.get("classes", {}).get("accuracy"),
+        "macro_f1": document.get("classes", {}).get("macro_f1"),
         "target_nats_per_token": document.get("targets", {}).get("nats_per_token"),
     }
     return {
@@ -71,7 +75,7 @@ def measured(report: EvalReport) -> dict[str, float]:
 def comparable(one: EvalReport, other: EvalReport) -> bool:
     """Whether two reports measured in the same way: window stride and version of the stage."""
     first, second = one.manifest, other.manifest
-    if any(first.config.get(name) != second.config.get(name) for name in ("masked", "targets")):
+    if any(first.config.get(name) != second.config.get(name) for name in KINDS):
         return False
     same_stride = first.config.get("stride") == second.config.get("stride")
     return same_stride and first.stage_version == second.stage_version

@@ -6,7 +6,7 @@ candidate, champion -> decide -> champion moved or not -> tags, metrics, ledger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.artifacts import EvalReport, EvalSet
+from pipeline.artifacts import AnyEvalSet, EvalReport
 from pipeline.serving import gate
 from pipeline.serving.deciding import Candidate, Decision, decide
 from pipeline.serving.gate import Limits
@@ -54,7 +54,7 @@ def judged(
 
 
 def _counted(
-    ledger: Ledger, version: Version, report: EvalReport, eval_set: EvalSet, decision: Decision
+    ledger: Ledger, version: Version, report: EvalReport, eval_set: AnyEvalSet, decision: Decision
 ) -> int:
     """Write the judgement down where it is new; how many candidates the eval set has judged."""
     theirs = decision.champion_report
@@ -72,7 +72,7 @@ def _counted(
 
 
 def _rescored(
-    registry: "Registry", champion: Version, decision: Decision, eval_set: EvalSet
+    registry: "Registry", champion: Version, decision: Decision, eval_set: AnyEvalSet
 ) -> None:
     """A champion measured on another set than it was registered with shows those figures too."""
     theirs = decision.champion_report
@@ -87,7 +87,7 @@ def _rescored(
     })  # fmt: skip
 
 
-def worn(eval_set: EvalSet, uses: int) -> str:
+def worn(eval_set: AnyEvalSet, uses: int) -> str:
     """What to say of a frozen set that has judged too often."""
     return (
         f"{uses} candidates were judged on the eval set {eval_set.name!r}: choosing that often by "

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from model.architectures import BertClassifierConfig
 from model.checkpoint_io import load_model as load_weights
 from model.encoder_decoder import EncoderDecoder
 from model.errors import WeightsError
@@ -34,7 +35,7 @@ from pipeline.store.manifest import is_finished
 from pipeline.tokens.tokenizer import MASK, Tokenizer
 from pipeline.tracking.config import TrackingConfig
 
-MODEL_STAGES = ("pretrain", "finetune", "export")
+MODEL_STAGES = ("pretrain", "finetune", "classify", "export")
 MIN_DIGITS = 4
 
 
@@ -73,7 +74,12 @@ class LoadedModel:
     @property
     def fills_masks(self) -> bool:
         """Whether it is an encoder: it finds masked tokens and continues nothing."""
-        return bool(self.model.config.attention == "bidirectional")
+        return bool(self.model.config.attention == "bidirectional") and not self.classifies
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it names the class of a text, or of its words."""
+        return isinstance(self.model.config, BertClassifierConfig)
 
     @property
     def writes_targets(self) -> bool:
@@ -86,6 +92,11 @@ class LoadedModel:
             raise ConfigError(
                 f"{self.name} is an encoder-decoder, which {command} cannot use yet: it writes a "
                 f'target for a source; ask it with mill chat {self.name} --once "..."'
+            )
+        if self.classifies:
+            raise ConfigError(
+                f"{self.name} is a classifier, which {command} cannot use: it continues nothing; "
+                f'ask it with mill chat {self.name} --once "..."'
             )
         if self.fills_masks:
             raise ConfigError(
@@ -111,10 +122,10 @@ def load_model(
     ConfigError if it names nothing, ArtifactError if what it names is damaged or not a model.
     """
     if reference.startswith("models:/"):
-        from pipeline.tracking.referring import model_directory  # mlflow: a second
+        from pipeline.tracking.referring import model_directory, parsed  # mlflow: a second
 
         hf, label = model_directory(reference, root=root, tracking=tracking)
-        return _from_directory(hf, label, device)
+        return _from_directory(hf, label, device, name=parsed(reference)[0])
     artifact = artifact_named(reference, root)
     if isinstance(artifact, Checkpoint):
         # An artifact given by path brings its own root.
@@ -183,7 +194,9 @@ def _from_checkpoint(checkpoint: Checkpoint, root: Path, device: torch.device | 
     )  # fmt: skip
 
 
-def _from_directory(directory: Path, label: str, device: torch.device | str) -> LoadedModel:
+def _from_directory(
+    directory: Path, label: str, device: torch.device | str, *, name: str | None = None
+) -> LoadedModel:
     try:
         model = import_weights(directory, device=device).eval()
     except WeightsError as error:
@@ -199,7 +212,7 @@ def _from_directory(directory: Path, label: str, device: torch.device | str) -> 
         facts = read_json(directory / "gristmill.json")
     return LoadedModel(
         model, tokenizer, _described(label, model), facts.get("prompt_form", "continue"),
-        facts.get("message_form", "pair"), facts.get("name", directory.resolve().name),
+        facts.get("message_form", "pair"), name or facts.get("name", directory.resolve().name),
     )  # fmt: skip
 
 

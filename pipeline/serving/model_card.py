@@ -70,13 +70,13 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
         "license": card.license,
         "language": list(card.language),
         "library_name": "transformers",
-        "pipeline_tag": {"fill": "fill-mask", "rewrite": "text2text-generation"}.get(
+        "pipeline_tag": {"fill": "fill-mask", "rewrite": "text2text-generation", **_tags(card)}.get(
             form, "text-generation"
         ),
         "tags": ["gristmill"],
     }
     kind = {"answer": "answers prompts", "continue": "continues text",
-            "fill": "finds masked tokens",
+            "fill": "finds masked tokens", "classify": "names the class of a text or its words",
             "rewrite": "writes a target for a source"}[form]  # fmt: skip
     what = {"fill": "An encoder", "rewrite": "An encoder-decoder"}.get(form, "A decoder")
     sections = [
@@ -94,6 +94,17 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def _tags(card: CardFacts) -> dict[str, str]:
+    """What the hub calls a classifier."""
+    words = card.architecture.get("level") == "word"
+    return {"classify": "token-classification" if words else "text-classification"}
+
+
+_CLASSIFY_EXAMPLE = (
+    "from transformers import pipeline\n\n"
+    'classify = pipeline(model=".")\n'
+    'print(classify("Return the first item of the list."))\n'
+)
 _FILL_EXAMPLE = (
     "from transformers import pipeline\n\n"
     'fill = pipeline("fill-mask", model=".")\n'
@@ -115,6 +126,8 @@ _REWRITE_EXAMPLE = (
 def _example(form: PromptForm) -> str:
     if form == "fill":
         return _FILL_EXAMPLE
+    if form == "classify":
+        return _CLASSIFY_EXAMPLE
     if form == "rewrite":
         return _REWRITE_EXAMPLE
     text = "What does it do?" if form == "answer" else "Return the"
@@ -257,6 +270,7 @@ def _measured(card: CardFacts) -> Iterator[str]:
         )
         yield f"- target tokens found at once: {_text(targets.get('accuracy'))}"
         yield "- the source is given: not comparable with bits per byte or perplexity"
+    yield from _classes(card.report.get("classes", {}))
     sft = card.report.get("sft", {})
     if sft.get("response_loss") is not None:
         yield (
@@ -274,6 +288,26 @@ def _measured(card: CardFacts) -> Iterator[str]:
             f"{_text(row.get('baseline'))} |"
         )
     yield f"\nFrom `{card.report_ref}`."
+
+
+def _classes(section: Mapping[str, Any]) -> Iterator[str]:
+    """How often a classifier is right, beside always saying the commonest label."""
+    if not section:
+        return
+    majority = section["majority"]
+    for name, title in (("accuracy", "accuracy"), ("macro_f1", "macro F1")):
+        yield (
+            f"- {title} on {_text(section['targets'])} held-out {section['level']}s: "
+            f"{_text(section[name])} (95 % interval {_text(section[f'{name}_low'])} to "
+            f"{_text(section[f'{name}_high'])}); always `{majority['label']}`: "
+            f"{_text(majority[name])}"
+        )
+    yield "\n| label | targets | precision | recall | F1 |\n|---|---|---|---|---|"
+    for label, row in section["per_label"].items():
+        yield (
+            f"| {_cell(label)} | {_text(row['targets'])} | {_text(row['precision'])} | "
+            f"{_text(row['recall'])} | {_text(row['f1'])} |"
+        )
 
 
 def _groups(perplexity: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.architectures import BertClassifierConfig
 from model.batch import Source
 from model.checkpoint_io import load_model, save_tensors
 from model.encoder_decoder import EncoderDecoder
@@ -54,7 +55,7 @@ class ExportConfig(BaseModel):
         "gristmill",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         title="Name",
-        description="of the model",
+        description="of the model; in a run the registered name, unless set",
     )
     license: str = Field(
         "other", title="Licence", description="of the weights; check what the training text allows"
@@ -120,12 +121,14 @@ def export_model(
         card = _card_facts(config, checkpoint, report, words, model)
         _write_weights(model, words, hf)
         _write_tokenizer(tokenizer, words, model, forms, hf)
-        if forms[0] != "fill":
+        if forms[0] not in ("fill", "classify"):
             _write_generation(config, words, forms, hf)
         write_json(hf / "gristmill.json", _description(config, checkpoint, words, model, forms))
         write_text(hf / "README.md", model_card(card, forms[0]))
         difference = _logit_difference(model, hf)
+        task = {"task": checkpoint.facts["task"]} if forms[0] == "classify" else {}
         return Outcome({
+            **task,
             "name": config.name,
             "checkpoint": checkpoint.ref,
             "report": report.ref,
@@ -176,16 +179,16 @@ def _write_tokenizer(
     forms: tuple[PromptForm, MessageForm],
     hf: Path,
 ) -> None:
-    if forms[0] in ("fill", "rewrite"):
+    if forms[0] in ("fill", "classify", "rewrite"):
         described = read_json(tokenizer.path / "hf" / "tokenizer.json")
-        around = between_bos_and_eos if forms[0] == "fill" else before_eos
+        around = before_eos if forms[0] == "rewrite" else between_bos_and_eos
         write_json(hf / "tokenizer.json", described | {"post_processor": around(words)})
     else:
         shutil.copyfile(tokenizer.path / "hf" / "tokenizer.json", hf / "tokenizer.json")
     document = read_json(tokenizer.path / "hf" / "tokenizer_config.json")
     document.pop("chat_template", None)
     document["model_max_length"] = model.config.context_length
-    if forms[0] == "fill":  # the second of two texts is of type 1
+    if forms[0] in ("fill", "classify"):  # the second of two texts is of type 1
         document["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     write_json(hf / "tokenizer_config.json", document)
     template = chat_template(*forms, words.specials)
@@ -219,8 +222,12 @@ def _description(
     roles: tuple[str, ...] = ("bos", "eos", "pad", "system", "user", "assistant", "end")
     if forms[0] == "fill":
         roles += ("mask",)
+    classes: dict[str, Any] = {}
+    if isinstance(model.config, BertClassifierConfig):
+        classes = {"level": model.config.level, "labels": list(model.config.labels)}
     return {
-        "name": f"{config.name}-base" if forms[0] == "continue" else config.name,
+        **classes,
+        "name": _name(config, checkpoint, forms[0]),
         "checkpoint": checkpoint.ref,
         "prompt_form": forms[0],
         "message_form": forms[1],
@@ -234,6 +241,13 @@ def _description(
         ),
         "tokenizer_sha256": words.sha256,
     }
+
+
+def _name(config: ExportConfig, checkpoint: Checkpoint, form: PromptForm) -> str:
+    """What it is called where it answers: as in the registry."""
+    if form == "classify":
+        return f"{config.name}-{checkpoint.facts['task']}"
+    return f"{config.name}-base" if form == "continue" else config.name
 
 
 def _card_facts(
@@ -286,7 +300,13 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     size: a trained model's logits reach 30, where an absolute 1e-5 is five units in the last place.
     """
     # transformers costs seconds, which a run that reuses its exports need not pay.
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
     from transformers.utils import logging as transformers_logging
 
     length = min(CHECKED_TOKENS, model.config.context_length)
@@ -296,6 +316,10 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     family: Any = AutoModelForCausalLM
     if model.config.attention == "bidirectional":
         family = AutoModelForMaskedLM
+    classes = model.config if isinstance(model.config, BertClassifierConfig) else None
+    if classes is not None:
+        of_texts = classes.level == "text"
+        family = AutoModelForSequenceClassification if of_texts else AutoModelForTokenClassification
     if isinstance(model, EncoderDecoder):
         family = AutoModelForSeq2SeqLM
     theirs = family.from_pretrained(
@@ -309,6 +333,8 @@ def _logit_difference(model: LanguageModel, hf: Path) -> float:
     else:
         ours = model(ids)
         read = {"input_ids": ids}
+    if classes is not None and classes.level == "text":
+        ours = ours[:, 0]  # the class of the text is read at its first token
     scale = max(1.0, ours.abs().max().item())
     difference = (ours - theirs(**read).logits).abs().max().item() / scale
     if not difference <= LOGIT_TOLERANCE:  # NaN included

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.artifacts import EvalReport, EvalSet, ExportedModel, seek_artifact
+from pipeline.artifacts import (
+    AnyEvalSet,
+    EvalReport,
+    EvalSet,
+    ExportedModel,
+    LabelSet,
+    seek_artifact,
+)
 from pipeline.serving import gate
 from pipeline.serving.deciding import (
     Candidate,
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-EvaluateFor = Callable[[EvalReport, EvalSet], EvaluateChampion]
+EvaluateFor = Callable[[EvalReport, AnyEvalSet], EvaluateChampion]
 """How to measure a champion as a candidate's report was, on its set; given by the flow."""
 Certify = Callable[[ExportedModel, Version, Sequence[Judgement]], list[Path]]
 """Writes the birth certificate of a version, the page first; given by the flow."""
@@ -110,7 +117,7 @@ def register(
     config: RegistryConfig,
     exported: ExportedModel,
     report: EvalReport,
-    eval_set: EvalSet,
+    eval_set: AnyEvalSet,
     *,
     root: Path,
     runtime: Runtime,
@@ -206,11 +213,12 @@ def register_pending(
     for facts in Ledger(root, uri).state().pending:
         exported = seek_artifact(root, f"export@{facts['export']}")
         report = seek_artifact(root, f"evaluate@{facts['report']}")
-        eval_set = seek_artifact(root, f"eval_set@{facts['eval_set']}")
+        found = (seek_artifact(root, f"{s}@{facts['eval_set']}") for s in ("eval_set", "labels"))
+        eval_set = next((one for one in found if one is not None), None)
         if not (
             isinstance(exported, ExportedModel)
             and isinstance(report, EvalReport)
-            and isinstance(eval_set, EvalSet)
+            and isinstance(eval_set, EvalSet | LabelSet)
         ):
             logger.warning(
                 "export@%s cannot be registered: it or its report is gone", short(facts["export"])
@@ -235,7 +243,12 @@ def register_pending(
 
 
 def registered_name(config: RegistryConfig, exported: ExportedModel) -> str:
-    """NAME for a tuned model or one with an encoder, NAME-base for one that only continues text."""
+    """NAME for a tuned model or one with an encoder, NAME-base for one that only continues text.
+
+    A classifier's is NAME-TASK.
+    """
+    if exported.facts["prompt_form"] == "classify":
+        return f"{config.name}-{exported.facts['task']}"
     base = exported.facts["prompt_form"] == "continue"
     return f"{config.name}-base" if base else config.name
 
@@ -243,14 +256,15 @@ def registered_name(config: RegistryConfig, exported: ExportedModel) -> str:
 def one_liner(name: str, alias: str, uri: str, *, form: str = "answer") -> str:
     """A line of Python that works anywhere mlflow, torch and transformers are installed."""
     prompt = {"fill": "... <|mask|> ...", "rewrite": "... <extra_id_0> ..."}.get(form, "...")
+    column = "text" if form == "classify" else "prompt"
     return (
         f"import mlflow; mlflow.set_tracking_uri({uri!r}); "
         f"print(mlflow.pyfunc.load_model('models:/{name}@{alias}').predict("
-        f"{{'prompt': {prompt!r}}}))"
+        f"{{{column!r}: {prompt!r}}}))"
     )
 
 
-def _check(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> None:
+def _check(exported: ExportedModel, report: EvalReport, eval_set: AnyEvalSet) -> None:
     if report.ref not in exported.manifest.inputs:
         raise ArtifactError(
             f"{exported.ref} was exported with {', '.join(exported.manifest.inputs)}, not with "
@@ -268,7 +282,7 @@ def _shelved(
     name: str,
     exported: ExportedModel,
     report: EvalReport,
-    eval_set: EvalSet,
+    eval_set: AnyEvalSet,
     parent_run_id: str | None,
 ) -> Version:
     """The challenger: the version of this export, logged if it is not there."""
@@ -289,7 +303,7 @@ def _shelved(
     return version
 
 
-def _tags(exported: ExportedModel, report: EvalReport, eval_set: EvalSet) -> dict[str, str]:
+def _tags(exported: ExportedModel, report: EvalReport, eval_set: AnyEvalSet) -> dict[str, str]:
     made = exported.manifest.provenance
     figures = {f"gristmill.{name}": f"{value:.6f}" for name, value in gate.measured(report).items()}
     return {
@@ -306,7 +320,7 @@ def _postponed(
     config: RegistryConfig,
     exported: ExportedModel,
     report: EvalReport,
-    eval_set: EvalSet,
+    eval_set: AnyEvalSet,
     root: Path,
     tracking: TrackingConfig,
     runtime: Runtime,

@@ -25,6 +25,8 @@ REQUIREMENTS = ["mlflow>=3.17,<4", "torch>=2.11", "transformers>=5,<6", "safeten
 INPUT_EXAMPLE = {"prompt": "Return the", "max_tokens": 8, "temperature": 0.0}
 FILL_MASK_FILE = Path(__file__).with_name("pyfunc_fill_mask.py")
 FILL_MASK_EXAMPLE = {"prompt": "Return the <|mask|>.", "top_k": 3}
+CLASSIFY_FILE = Path(__file__).with_name("pyfunc_classify.py")
+CLASSIFY_EXAMPLE = {"text": "Return the first item of the list."}
 TEXT_TO_TEXT_FILE = Path(__file__).with_name("pyfunc_text_to_text.py")
 TEXT_TO_TEXT_EXAMPLE = {"prompt": "Return the <extra_id_0> of the list.", "max_tokens": 8}
 
@@ -86,6 +88,13 @@ def fill_mask_signature() -> ModelSignature:
     return ModelSignature(inputs=inputs, params=params)
 
 
+def classify_signature() -> ModelSignature:
+    """A text or several, or for a classifier of words the words themselves."""
+    columns: dict[str, AnyType | Array] = {"text": AnyType(), "words": Array(DataType.string)}
+    inputs = Schema([ColSpec(type=kind, name=n, required=False) for n, kind in columns.items()])
+    return ModelSignature(inputs=inputs)
+
+
 def text_to_text_signature() -> ModelSignature:
     """A source, and how its target is drawn."""
     numbers = ("max_tokens", "top_k", "seed")
@@ -109,6 +118,8 @@ def write_mlflow_model(exported: ExportedModel, directory: Path) -> None:
     form = exported.facts.get("prompt_form")
     if form == "fill":
         code, example, described = FILL_MASK_FILE, FILL_MASK_EXAMPLE, fill_mask_signature
+    elif form == "classify":
+        code, example, described = CLASSIFY_FILE, CLASSIFY_EXAMPLE, classify_signature
     elif form == "rewrite":
         code, example, described = (
             TEXT_TO_TEXT_FILE, TEXT_TO_TEXT_EXAMPLE, text_to_text_signature,

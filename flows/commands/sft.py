@@ -70,7 +70,7 @@ def preview_examples(
         rows = read_examples(path)
     shown = 0
     coloured = console.is_terminal and not console.no_color
-    for example in islice(rows, count):
+    for example in islice(_once(rows), count):
         found = preview(example, vocabulary, train_on=train_on)
         console.print(preview_text(found, brackets=not coloured), soft_wrap=True)
         console.print()
@@ -80,6 +80,15 @@ def preview_examples(
     _show_quarantined(report, console)
     if not shown:
         raise ArtifactError(f"{thing} holds no example to show")
+
+
+def _once(rows: Iterator[Example]) -> Iterator[Example]:
+    """Without the repetitions of a file whose weight is above 1."""
+    seen: set[Example] = set()
+    for example in rows:
+        if example not in seen:
+            yield example
+        seen.add(example)
 
 
 def _show_quarantined(report: ReadReport, console: Console) -> None:

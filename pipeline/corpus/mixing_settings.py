@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_WEIGHT = 1000.0  # as often as max_repeats may let a document be used
+
 
 class Budget(BaseModel):
     """How much text the mix holds, in bytes or in tokens."""
@@ -68,8 +70,8 @@ class MixingConfig(BaseModel):
         if self.weights and self.shares:
             raise ValueError("give weights or shares, not both")
         for name, value in {**self.weights, **self.shares}.items():
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}={value} must be 0 or more")
+            if not 0 <= value <= MOST_WEIGHT:
+                raise ValueError(f"{name}={value} must be 0 to {MOST_WEIGHT:g}")
         if sum(self.shares.values()) > 1 + 1e-9:
             raise ValueError(f"the shares add up to {sum(self.shares.values()):g}, more than 1")
         return self

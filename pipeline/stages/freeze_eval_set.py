@@ -97,7 +97,10 @@ def freeze_eval_set(
     if is_finished(directory):
         return _frozen(directory, described, runtime)
     if not runtime.may_build:
-        raise NotBuilt(f"eval set {config.name!r} is not frozen in {root}; run without --only")
+        raise NotBuilt(
+            f"eval set {config.name!r} is not frozen in {root}, and this run may not freeze it; "
+            "`mill run CONFIG` does"
+        )
     with file_lock(
         root / "locks" / f"freeze-{config.name}.lock",
         owner=f"process {os.getpid()} on {socket.gethostname()} since {now()}",

@@ -83,8 +83,8 @@ def build(
         return _reuse(key, directory, root=root, runtime=runtime, quiet=quiet)
     if not runtime.may_build:
         raise NotBuilt(
-            f"{key.stage}@{short(key.fingerprint)} is not built in {root}; run without --only, or "
-            f"`--only {key.stage}` first"
+            f"{key.stage}@{short(key.fingerprint)} is not built in {root}, and this run may not "
+            f"build it; `mill run CONFIG` does, with --only {key.stage} that alone"
         )
     lock = root / "locks" / f"{directory.parent.name}-{directory.name}.lock"
     owner = f"process {os.getpid()} on {socket.gethostname()} since {now()}"

@@ -148,7 +148,7 @@ def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, 
     config = write_settings(tmp_path / "small.yaml", small_settings(root))
     result = mill_here("run", str(config), "--only", "tokenize", "--no-prefect", check=False)
     assert result.returncode == 4
-    assert "without --only" in result.stderr and "Traceback" not in result.stderr
+    assert "`mill run CONFIG` does" in result.stderr and "Traceback" not in result.stderr
     mill_here("run", str(config), "--only", "eval_set", "--no-prefect")
     output = mill_here("run", str(config), "--only", "clean", "--no-prefect").stdout
     assert re.search(r"^= eval_set\s+reused", output, re.MULTILINE)

@@ -34,11 +34,11 @@ from pipeline.store.runtime import Journal, Progress, Runtime
 from pipeline.store.secrets import REMEDY, keys_with_credentials, redacted
 from pipeline.store.settings_file import read_settings
 from pipeline.tracking.config import TrackingConfig
-from pipeline.training.config import DECIDED_BY_SIZE, FinetuneConfig, PretrainConfig
 from pipeline.training.classifying import ClassifyConfig
-
+from pipeline.training.config import DECIDED_BY_SIZE, FinetuneConfig, PretrainConfig
 
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"
+
 
 class RuntimeConfig(BaseModel):
     """Device, workers and cadence: they change speed and place, never a result's identity."""
@@ -132,7 +132,6 @@ class RuntimeConfig(BaseModel):
         )
 
 
-class CorpusConfig(BaseModel):
 class ClassifySection(BaseModel):
     """One task of classification: its labels, how they are learnt, how the outcome is measured."""
 
@@ -143,6 +142,7 @@ class ClassifySection(BaseModel):
     evaluation: ClassesEvaluationConfig = ClassesEvaluationConfig()
 
 
+class CorpusConfig(BaseModel):
     """As much of a run's settings as cleaning needs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -167,15 +167,17 @@ class RunConfig(CorpusConfig):
     evaluate_masked: MaskedEvaluationConfig = MaskedEvaluationConfig()
     evaluate_targets: TargetEvaluationConfig = TargetEvaluationConfig()
     export: ExportConfig = ExportConfig()
-    registry: RegistryConfig
     classify: dict[Annotated[str, Field(pattern=TASK_NAME)], ClassifySection] = Field(
         {}, title="Classification",
         description="tasks by name, of a run that trains an encoder; registered as NAME-TASK",
     )  # fmt: skip
+    registry: RegistryConfig
     continuation: ContinuationConfig = ContinuationConfig()
 
     @model_validator(mode="after")
     def _encoders_are_not_tuned_on_answers(self) -> "RunConfig":
+        if self.classify and self.writes_targets:
+            raise ValueError("classify needs an encoder alone, this run trains an encoder-decoder")
         sections = {"examples": self.examples, "finetune": self.finetune}
         missing = [name for name, section in sections.items() if section is None]
         if self.writes_targets:
@@ -190,8 +192,10 @@ class RunConfig(CorpusConfig):
                     "an encoder fills masks and is not tuned on prompts and answers; leave the "
                     "sections examples and finetune out"
                 )
-        if self.classify and self.writes_targets:
-            raise ValueError("classify needs an encoder alone, this run trains an encoder-decoder")
+        elif self.classify:
+            raise ValueError(
+                "classify needs an encoder; set pretrain.model.kind to bert, or leave it out"
+            )
         elif missing:
             raise ValueError(
                 f"the section {missing[0]} is missing; a decoder is tuned on prompts and answers"
@@ -206,10 +210,6 @@ class RunConfig(CorpusConfig):
         """
         pretrain = self.pretrain
         named = (pretrain.objective, pretrain.model)
-        elif self.classify:
-            raise ValueError(
-                "classify needs an encoder; set pretrain.model.kind to bert, or leave it out"
-            )
         return any(one is not None and one.attention != "causal" for one in named)
 
     @property

@@ -153,7 +153,9 @@ def _asked(
 ) -> tuple[list[str], list[Pair], dict[str, Any]]:
     """What is to be written: names of documents or examples, pairs, and what the report adds."""
     if examples is not None:
-        names, pairs, too_long = [], [], 0
+        names: list[str] = []
+        pairs: list[Pair] = []
+        too_long = 0
         for example in _held_out(examples):
             source = np.array(source_ids(words, example.prompt), np.int64)
             target = np.array(source_ids(words, example.answer), np.int64)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 from mlflow import environment_variables as mlflow_settings
@@ -114,7 +115,8 @@ def text_to_text_signature() -> ModelSignature:
 
 def write_mlflow_model(exported: ExportedModel, directory: Path) -> None:
     """Write the MLflow model of `exported` into the new `directory`; loading it is the check."""
-    code, example, described = PYFUNC_FILE, INPUT_EXAMPLE, signature
+    code, described = PYFUNC_FILE, signature
+    example: dict[str, Any] = INPUT_EXAMPLE
     form = exported.facts.get("prompt_form")
     if form == "fill":
         code, example, described = FILL_MASK_FILE, FILL_MASK_EXAMPLE, fill_mask_signature

@@ -93,13 +93,13 @@ def test_source_and_target_give_the_text_back(seed: int) -> None:
             ordinary = arrays["inputs"][row][arrays["segment_ids"][row] == number][1:-1].tolist()
             with_ids = [SENTINELS[0] + t - 210 if t >= 210 else t for t in given]
             assert len(with_ids) <= len(ordinary) + 1
-            spans = {}
+            spans: dict[int, list[int]] = {}
             for token in wanted[:-1]:
                 if token >= 210:
                     spans[token] = last = []
                 else:
                     last.append(token)
-            text = []
+            text: list[int] = []
             for token in given[:-1]:
                 text += spans.pop(token) if token >= 210 else [token]
             assert text == ordinary and not spans and given[-1] == wanted[-1] == EOS
@@ -137,7 +137,7 @@ def test_teacher_forcing_is_the_true_target_behind_the_start() -> None:
 
 def test_spans_are_dealt_to_documents_by_their_length() -> None:
     made = SpanCorruption().build(WORDS)(rows(3_000, (40, 10), 64), keys(range(3_000)))
-    lost = [[], []]
+    lost: list[list[int]] = [[], []]
     for row in range(3_000):
         for number, (_, wanted) in enumerate(pairs_of(made, row)):
             lost[number].append(sum(token < 200 for token in wanted))

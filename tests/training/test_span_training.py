@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import pytest
 import torch
@@ -140,7 +141,7 @@ def test_loss_and_gradients_do_not_depend_on_how_a_batch_is_split(
             assert (one - other).abs().max() < 1e-10
 
 
-EXTRAS = {
+EXTRAS: dict[str, Any] = {
     "average": WeightAverage(decay=0.9), "z_loss": 1e-3, "recompute_blocks": True,
     "objective": SpanCorruption(), "model": SMALL, "steps": 12, "prompts": (),
     "optimizer": MuonConfig(),

@@ -73,8 +73,8 @@ def test_repeating_too_often_lowers_rates_and_adds_weight_decay_and_dropout():
     assert auto_optimizer(4, epochs=4.0).weight_decay == auto_dropout(4.0) == 0.0
     assert auto_optimizer(4, epochs=4.1).weight_decay > 0.0
     assert auto_dropout(4.1) > 0.0
-    few, many = auto_optimizer(3, epochs=4.0), auto_optimizer(3, epochs=16.0)
-    assert few == auto_optimizer(3, epochs=1.0)
+    few, many = auto_optimizer(3, epochs=2.0), auto_optimizer(3, epochs=16.0)
+    assert few == auto_optimizer(3, epochs=0.5)
     for name in ("learning_rate", "embedding_learning_rate", "vector_learning_rate"):
         assert getattr(many, name) == pytest.approx(getattr(few, name) / 8)
     wide, narrow = auto_optimizer(12, epochs=1.0), auto_optimizer(3, epochs=1.0)

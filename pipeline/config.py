@@ -30,6 +30,7 @@ from pipeline.stages.register import RegistryConfig
 from pipeline.stages.tokenize_corpus import TokenizeConfig
 from pipeline.stages.train_tokenizer import TokenizerConfig
 from pipeline.store.errors import ConfigError
+from pipeline.store.files import NAME_PATTERN
 from pipeline.store.runtime import Journal, Progress, Runtime
 from pipeline.store.secrets import REMEDY, keys_with_credentials, redacted
 from pipeline.store.settings_file import read_settings
@@ -173,6 +174,19 @@ class RunConfig(CorpusConfig):
     )  # fmt: skip
     registry: RegistryConfig
     continuation: ContinuationConfig = ContinuationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exported_under_the_registered_name(cls, settings: Any) -> Any:
+        """The name of the exported model is that of the registered one, unless it has its own."""
+        if not isinstance(settings, dict) or not isinstance(settings.get("registry"), dict):
+            return settings
+        name, export = settings["registry"].get("name"), settings.get("export", {})
+        if not isinstance(export, dict) or "name" in export:
+            return settings
+        if not (isinstance(name, str) and NAME_PATTERN.fullmatch(name)):
+            return settings  # the registry says what is wrong with it
+        return {**settings, "export": {**export, "name": name}}
 
     @model_validator(mode="after")
     def _encoders_are_not_tuned_on_answers(self) -> "RunConfig":

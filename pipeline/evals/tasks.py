@@ -73,12 +73,12 @@ def answer_tasks(
                 solved[n] = choose_task_shots(asked[n], pools[asked[n].task], count, seed=seed)
             except DataError as error:
                 refused = error
-                _count(left_out, asked[n], count, "have too few solved examples")
+                _count(left_out, asked[n], count, "too few solved examples")
         scored = _by_likelihood(model, tokenizer, asked, solved, context, form, count)
         scored |= _by_generation(model, tokenizer, asked, solved, context, form, count, max_tokens)
         results += [scored[n] for n in numbers if n in scored]
         for n in solved.keys() - scored.keys():
-            _count(left_out, asked[n], count, "have no room")
+            _count(left_out, asked[n], count, "no room in the context")
     if refused is not None and not results:
         raise refused
     return results, left_out
@@ -86,7 +86,7 @@ def answer_tasks(
 
 def _count(left_out: dict[str, int], item: TaskItem, shots: int, why: str) -> None:
     """One question more that was not asked in a round."""
-    key = f"{item.task}, {shots} shots, {why}"
+    key = f"{item.task}, {shots} shots: {why}"
     left_out[key] = left_out.get(key, 0) + 1
 
 

@@ -301,7 +301,7 @@ def tasks_section(reports: Reports) -> Section | None:
                 percent(row["token_f1"]) if "token_f1" in row else "", percent(row["chance"]),
             ))  # fmt: skip
         for where, left_out in section.get("left_out", {}).items():
-            notes.append(Text(f"{name}: {left_out} questions of {where}.", "bad"))
+            notes.append(Text(f"{name}: not asked: {left_out} of {where}.", "bad"))
     if not rows and not notes:
         return None
     rows.sort(key=lambda row: (row[0].partition(" (")[0], int(row[1])))

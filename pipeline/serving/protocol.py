@@ -1,6 +1,7 @@
 """The OpenAI-style protocol: what a request may say, and how a mistake in it is answered."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -124,3 +125,20 @@ class Refusal(Exception):
                 "code": "model_not_found" if status == 404 and param == "model" else None,
             }
         }
+
+
+_WANTED = {"prompt": "a string or a list of strings", "content": "a string or parts of type text"}
+
+
+def invalid_body(fault: Mapping[str, Any]) -> Refusal:
+    """The first of pydantic's faults in the protocol's form, with the name of the field."""
+    # A fault in one member of a union is named after the member: prompt.str, messages.0.content.str
+    names = [str(part) for part in fault["loc"] if part != "body" and "[" not in str(part)]
+    names = names[:-1] if names and names[-1] == "str" else names
+    if fault["type"] == "json_invalid":
+        cause = fault.get("ctx", {}).get("error", fault["msg"])
+        return Refusal(400, f"the body is not JSON: {cause} at character {fault['loc'][-1]}")
+    where = ".".join(names) or "body"
+    wanted = _WANTED.get(names[-1]) if names and fault["type"] == "string_type" else None
+    message = fault["msg"] if wanted is None else f"give {wanted}"
+    return Refusal(400, f"{where}: {message}", where)

@@ -29,7 +29,7 @@ from pipeline.serving.engine import Engine, Serving, answers
 from pipeline.serving.following import Follower
 from pipeline.serving.limits import MAX_BODY_BYTES, Limits, until_gone
 from pipeline.serving.loading import load_model
-from pipeline.serving.protocol import Body, ChatBody, CompletionBody, Refusal
+from pipeline.serving.protocol import Body, ChatBody, CompletionBody, Refusal, invalid_body
 from pipeline.serving.responses import events, identity, model_document, whole
 from pipeline.store.errors import ConfigError
 from pipeline.tracking.config import TrackingConfig
@@ -175,9 +175,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: HttpRequest, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        refusal = Refusal(400, f"{where}: {first['msg']}", where)
+        refusal = invalid_body(error.errors()[0])
         return JSONResponse(refusal.body, refusal.status)
 
     @app.exception_handler(HTTPException)

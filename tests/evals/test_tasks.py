@@ -108,7 +108,7 @@ def test_round_without_enough_solved_examples_is_left_out_and_counted(model, tok
     assert [(r.task, r.shots) for r in results] == [
         ("t", 0), ("t", 0), ("u", 0), ("t", 1), ("t", 1)
     ]  # fmt: skip
-    assert left_out == {"u, 1 shots, have too few solved examples": 1}
+    assert left_out == {"u, 1 shots: too few solved examples": 1}
     with pytest.raises(DataError, match="has 1 solved examples beside the question"):
         answer_tasks(model, tokenizer, tasks(*rows), shots=(5,), **ASKED)
 
@@ -127,7 +127,7 @@ def test_a_question_without_room_is_counted_and_not_cut(model, tokenizer):
     )
     results, no_room = answer_tasks(model, tokenizer, items, shots=(0,), **ASKED)
     assert [result.number for result in results] == [1] and no_room == {
-        "task, 0 shots, have no room": 1
+        "task, 0 shots: no room in the context": 1
     }
 
 

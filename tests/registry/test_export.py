@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pipeline.config import load
 from pipeline.serving.forms import message_ids, pair_template
 from pipeline.serving.model_card import Training, kilowatt_hours
 from pipeline.stages.export_model import ExportConfig, export_model
@@ -102,3 +104,14 @@ def test_energy_is_power_times_processes_times_time(
     run = Training("pretrain@0", seconds=3600.0, processes=2, device=device)
     assert kilowatt_hours([run], watts) == pytest.approx(expected)
     assert kilowatt_hours([run, run], watts) == pytest.approx(2 * expected)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [([], "pydocs"), (["registry.name=other"], "other"), (["export.name=mine"], "mine")],
+)
+def test_model_is_exported_under_its_registered_name_unless_it_has_its_own(
+    overrides: list[str], name: str
+) -> None:
+    config = load(Path(__file__).parents[2] / "flows" / "configs" / "pydocs.yaml", overrides)
+    assert config.export.name == name

@@ -136,6 +136,14 @@ def test_twenty_streams_end_with_the_version_they_began_with(
     assert after["choices"][0]["text"] == texts[2]
 
 
+def test_model_is_asked_by_its_registered_name_or_reference(world: World, serving: Serving) -> None:
+    with running(create_app(serving)) as client:
+        assert [m["id"] for m in client.get("/v1/models").json()["data"]] == ["followed"]
+        for name, status in (("followed", 200), (REFERENCE, 200), ("other", 404)):
+            answer = client.post("/v1/completions", json={**BODY, "model": name})
+            assert answer.status_code == status
+
+
 def test_nothing_is_loaded_while_the_champion_stays(world: World, serving: Serving) -> None:
     before = serving.current
     assert not follower(world, serving, []).look()

@@ -85,6 +85,13 @@ def test_chat_stream_joins_to_the_plain_answer(client: TestClient) -> None:
         ("/v1/completions", {"prompt": "x", "best_of": 2}, 400, "best_of=2 is not supported"),
         ("/v1/completions", {"prompt": "x", "max_tokens": 0}, 400, "max_tokens"),
         ("/v1/completions", {"prompt": []}, 400, "prompt"),
+        ("/v1/completions", {"prompt": [1, 2]}, 400, "prompt: give a string or a list of strings"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": 1}]},
+            400,
+            "messages.0.content: give a string or parts of type text",
+        ),
         ("/v1/completions", {"prompt": "x" * 60, "stream": True}, 400, "61 tokens"),
         ("/v1/chat/completions", {"messages": []}, 400, "messages"),
         ("/v1/chat/completions", {"messages": [{"role": "x", "content": "y"}]}, 400, "role 'x'"),
@@ -103,7 +110,12 @@ def test_body_that_is_not_json_is_a_400(client: TestClient) -> None:
     headers = {"content-type": "application/json"}
     response = client.post("/v1/completions", content=b"{no", headers=headers)
     assert response.status_code == 400
-    assert response.json()["error"]["type"] == "invalid_request_error"
+    error = response.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert (
+        error["message"].startswith("the body is not JSON: ")
+        and "at character 1" in (error["message"])
+    )
 
 
 def test_fields_without_effect_are_accepted(client: TestClient) -> None:

@@ -6,12 +6,10 @@
 Numbers are read as a person means them (`3e-4` is one), a duplicate or unknown key is an error.
 """
 
-import dataclasses
-import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,11 +30,12 @@ from pipeline.stages.train_tokenizer import TokenizerConfig
 from pipeline.store.errors import ConfigError
 from pipeline.store.files import NAME_PATTERN
 from pipeline.store.runtime import Journal, Progress, Runtime
-from pipeline.store.secrets import REMEDY, keys_with_credentials, redacted
+from pipeline.store.secrets import REMEDY, keys_with_credentials
 from pipeline.store.settings_file import read_settings
 from pipeline.tracking.config import TrackingConfig
 from pipeline.training.classifying import ClassifyConfig
 from pipeline.training.config import DECIDED_BY_SIZE, FinetuneConfig, PretrainConfig
+from pipeline.wrong_settings import explained
 
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"
 
@@ -190,30 +189,26 @@ class RunConfig(CorpusConfig):
 
     @model_validator(mode="after")
     def _encoders_are_not_tuned_on_answers(self) -> "RunConfig":
+        missing = [name for name in ("examples", "finetune") if getattr(self, name) is None]
+        wrong = None
         if self.classify and self.writes_targets:
-            raise ValueError("classify needs an encoder alone, this run trains an encoder-decoder")
-        sections = {"examples": self.examples, "finetune": self.finetune}
-        missing = [name for name, section in sections.items() if section is None]
-        if self.writes_targets:
-            if len(missing) == 1:
-                raise ValueError(
-                    f"the section {missing[0]} is missing; an encoder-decoder is tuned on pairs "
-                    "with both examples and finetune, or with neither only pretrained"
-                )
-        elif self.trains_encoder:
-            if len(missing) < 2:
-                raise ValueError(
-                    "an encoder fills masks and is not tuned on prompts and answers; leave the "
-                    "sections examples and finetune out"
-                )
-        elif self.classify:
-            raise ValueError(
-                "classify needs an encoder; set pretrain.model.kind to bert, or leave it out"
+            wrong = "classify needs an encoder alone, this run trains an encoder-decoder"
+        elif self.classify and not self.trains_encoder:
+            wrong = "classify needs an encoder; set pretrain.model.kind to bert, or leave it out"
+        elif self.writes_targets and len(missing) == 1:
+            wrong = (
+                f"the section {missing[0]} is missing; an encoder-decoder is tuned on pairs with"
             )
-        elif missing:
-            raise ValueError(
+            wrong += " both examples and finetune, or with neither only pretrained"
+        elif self.trains_encoder and not self.writes_targets and len(missing) < 2:
+            wrong = "an encoder fills masks and is not tuned on prompts and answers; leave the"
+            wrong += " sections examples and finetune out"
+        elif missing and not self.trains_encoder:
+            wrong = (
                 f"the section {missing[0]} is missing; a decoder is tuned on prompts and answers"
             )
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @property
@@ -222,16 +217,17 @@ class RunConfig(CorpusConfig):
 
         Weights to start from may say neither; then the objective has to be named.
         """
-        pretrain = self.pretrain
-        named = (pretrain.objective, pretrain.model)
-        return any(one is not None and one.attention != "causal" for one in named)
+        return bool(self._attention - {"causal"})
 
     @property
     def writes_targets(self) -> bool:
         """Whether it has a decoder beside the encoder."""
-        pretrain = self.pretrain
-        named = (pretrain.objective, pretrain.model)
-        return any(one is not None and one.attention == "encoder-decoder" for one in named)
+        return "encoder-decoder" in self._attention
+
+    @property
+    def _attention(self) -> set[str]:
+        named = (self.pretrain.objective, self.pretrain.model)
+        return {one.attention for one in named if one is not None}
 
     @property
     def tuning(self) -> tuple[ExamplesConfig, FinetuneConfig]:
@@ -303,108 +299,4 @@ def _refuse_credentials(settings: Mapping[str, Any], *, where: str) -> None:
 
 def explain(error: ValidationError, *, where: str) -> str:
     """One line per problem: the key, the value, what is wrong, and the nearest known key."""
-    lines = []
-    for problem in _of_the_meant_branches(_causes(error.errors(include_url=False))):
-        keys, fields = _walk(problem["loc"])
-        value = problem.get("input")
-        shown = (
-            "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
-        )
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "tuple_type":
-            message = "must be a list: write [a, b]"
-        if problem["type"] == "union_tag_not_found":
-            message = "names no `kind`; give it one"
-        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = "no such setting" + _nearest(keys[-1], fields)
-        lines.append(f"{'.'.join(keys)}{shown}: {message}")
-    head = f"{where} has {len(lines)} wrong setting{'s' if len(lines) > 1 else ''}"
-    return redacted(head + "\n  " + "\n  ".join(lines))
-
-
-def _causes(problems: Sequence[Any]) -> list[Any]:
-    """Without "too short" for a list whose members are wrong: pydantic counts only right ones."""
-    return [
-        problem
-        for problem in problems
-        if problem["type"] != "too_short"
-        or not any(
-            len(other["loc"]) > len(problem["loc"])
-            and other["loc"][: len(problem["loc"])] == problem["loc"]
-            for other in problems
-        )
-    ]
-
-
-def _of_the_meant_branches(problems: Sequence[Any]) -> list[Any]:
-    """Where a value fits no member of a union pydantic reports all; keep the one that was meant.
-
-    That is one whose `kind` is right, and of several the one with the fewest problems.
-    """
-    branches: dict[tuple[Any, ...], dict[Any, list[Any]]] = {}
-    for problem in problems:
-        place = problem["loc"]
-        cut = next((i for i, part in enumerate(place) if _is_class_name(part)), None)
-        if cut is None:
-            branches.setdefault((*place, problem["type"]), {}).setdefault("", []).append(problem)
-        else:
-            branches.setdefault(place[:cut], {}).setdefault(place[cut], []).append(problem)
-    kept: list[Any] = []
-    for members in branches.values():
-        kept += min(members.values(), key=_misfit)
-    return kept
-
-
-def _misfit(problems: Iterable[Any]) -> tuple[bool, int]:
-    """How far a member of a union is from what was meant: wrong kind first, then problems."""
-    found = list(problems)
-    return any(problem["loc"][-1:] == ("kind",) for problem in found), len(found)
-
-
-def _is_class_name(part: int | str) -> bool:
-    return isinstance(part, str) and part[:1].isupper()
-
-
-def _walk(location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The keys as a person wrote them (no names of union members) and the fields known there."""
-    kind: Any = RunConfig
-    keys: list[str] = []
-    fields: list[str] = []
-    for part in location:
-        members = _members(kind)
-        chosen = [m for m in members if part in (m.__name__, _kind_of(m))]
-        if chosen:
-            kind = chosen[0]
-            continue
-        keys.append(str(part))
-        fields = sorted({name for m in members for name in _fields(m)})
-        kind = next((_fields(m)[part] for m in members if part in _fields(m)), kind)
-    return keys, fields
-
-
-def _members(kind: Any) -> list[Any]:
-    """The classes with fields that an annotation allows."""
-    if isinstance(kind, type) and _fields(kind):
-        return [kind]
-    return [member for argument in get_args(kind) for member in _members(argument)]
-
-
-def _fields(kind: Any) -> dict[Any, Any]:
-    if hasattr(kind, "model_fields"):
-        return {name: field.annotation for name, field in kind.model_fields.items()}
-    if dataclasses.is_dataclass(kind):
-        return {field.name: field.type for field in dataclasses.fields(kind)}
-    return {}
-
-
-def _kind_of(kind: Any) -> Any:
-    field = getattr(kind, "model_fields", {}).get("kind")
-    return field.default if field is not None else getattr(kind, "kind", None)
-
-
-def _nearest(key: str, names: Sequence[str]) -> str:
-    """`; did you mean X?` for a misspelt key, else what is known there."""
-    close = difflib.get_close_matches(key, names, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known here: {', '.join(names)}" if names else ""
+    return explained(error, RunConfig, where=where)

@@ -78,12 +78,14 @@ def model_card(card: CardFacts, form: PromptForm) -> str:
     kind = {"answer": "answers prompts", "continue": "continues text",
             "fill": "finds masked tokens", "classify": "names the class of a text or its words",
             "rewrite": "writes a target for a source"}[form]  # fmt: skip
-    what = {"fill": "An encoder", "rewrite": "An encoder-decoder"}.get(form, "A decoder")
+    what = {"fill": "An encoder", "classify": "An encoder", "rewrite": "An encoder-decoder"}.get(
+        form, "A decoder"
+    )
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---",
         f"# {card.name}{'-base' if form == 'continue' else ''}\n\n"
         f"{what} of {card.num_parameters:,} parameters that {kind}; made from `{card.checkpoint}`.",
-        f"## Use\n\n```python\n{_example(form)}```",
+        f"## Use\n\n```python\n{_example(card, form)}```",
         "## Data\n\n" + "\n".join(_data(card)),
         "## Training\n\n" + "\n".join(_training(card)),
         "## Measured\n\n" + "\n".join(_measured(card)),
@@ -100,11 +102,14 @@ def _tags(card: CardFacts) -> dict[str, str]:
     return {"classify": "token-classification" if words else "text-classification"}
 
 
-_CLASSIFY_EXAMPLE = (
-    "from transformers import pipeline\n\n"
-    'classify = pipeline(model=".")\n'
-    'print(classify("Return the first item of the list."))\n'
-)
+def _classify_example(card: CardFacts) -> str:
+    return (
+        "from transformers import pipeline\n\n"
+        f'classify = pipeline("{_tags(card)["classify"]}", model=".")\n'
+        'print(classify("Return the first item of the list."))\n'
+    )
+
+
 _FILL_EXAMPLE = (
     "from transformers import pipeline\n\n"
     'fill = pipeline("fill-mask", model=".")\n'
@@ -123,11 +128,11 @@ _REWRITE_EXAMPLE = (
 )
 
 
-def _example(form: PromptForm) -> str:
+def _example(card: CardFacts, form: PromptForm) -> str:
     if form == "fill":
         return _FILL_EXAMPLE
     if form == "classify":
-        return _CLASSIFY_EXAMPLE
+        return _classify_example(card)
     if form == "rewrite":
         return _REWRITE_EXAMPLE
     text = "What does it do?" if form == "answer" else "Return the"

@@ -264,7 +264,7 @@ def _card_facts(
     corpus = found.first(CleanedCorpus)
     steps = corpus.manifest.config.get("steps") or () if corpus is not None else ()
     return CardFacts(
-        name=config.name,
+        name=_name(config, checkpoint, "classify") if "task" in checkpoint.facts else config.name,
         license=config.license,
         language=config.language,
         limits=config.limits,

@@ -41,10 +41,10 @@ from pipeline.training.stopping import Preempted
 from tests.registry.test_encoder import MEASURED, EncoderWorld
 from tests.registry.worlds import RUNTIME
 
-ANIMALS, TOOLS = ("cat", "dog", "cow", "hen"), ("saw", "axe", "awl", "hoe")
+ROUND, CROSSED = ("oooo", "ooo", "ooou", "oouo"), ("xxxx", "xxx", "xxxz", "xxzx")
 TRAINING = ClassifyConfig(
-    horizon=Steps(40), batch_rows=8, optimizer=AdamWConfig(learning_rate=3e-3), dropout=0.0,
-    validation_every=20,
+    horizon=Steps(150), batch_rows=8, optimizer=AdamWConfig(learning_rate=1e-2), dropout=0.0,
+    validation_every=25,
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ class LabelWorld:
         path = self.root / f"{level}.jsonl"
         lines = []
         for i in range(rows):
-            thing, label = (ANIMALS, "animal") if i % 2 else (TOOLS, "tool")
+            thing, label = (ROUND, "round") if i % 2 else (CROSSED, "crossed")
             words = [f"n{i}", "the", thing[i // 2 % 4], "is"]
             row: dict[str, object] = {"text": " ".join(words), "label": label}
             if level == "word":
@@ -240,18 +240,18 @@ def test_an_exported_classifier_is_transformers_own_and_answers_from_the_registr
     assert exported.facts["max_relative_logit_difference"] <= 1e-5
     hf = exported.hf_path
     theirs = AutoModelForSequenceClassification.from_pretrained(hf).eval()
-    ids = AutoTokenizer.from_pretrained(hf)("n900 the cow is", return_tensors="pt")
+    ids = AutoTokenizer.from_pretrained(hf)("n900 the oooo is", return_tensors="pt")
     with torch.inference_mode():
         expected = theirs(**ids).logits.softmax(-1)[0].numpy()
     for reference in (checkpoint.ref, str(hf)):
         loaded = load_reference(reference, world.root)
         assert loaded.classifies and not loaded.fills_masks
-        (ours,) = probabilities(loaded.model, loaded.tokenizer, [["n900 the cow is"]])
+        (ours,) = probabilities(loaded.model, loaded.tokenizer, [["n900 the oooo is"]])
         assert np.allclose(ours[0], expected, atol=1e-5)
         with pytest.raises(ConfigError, match="is a classifier"):
             loaded.require_decoder("mill serve")
-    (best,) = pipeline(model=str(hf))("n900 the cow is")
-    assert best["label"] == labels.labels[int(expected.argmax())] == "animal"
+    (best,) = pipeline("text-classification", model=str(hf))("n900 the oooo is")
+    assert best["label"] == labels.labels[int(expected.argmax())] == "round"
     card = (hf / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: text-classification" in card and "always `" in card
 
@@ -264,8 +264,8 @@ def test_an_exported_classifier_is_transformers_own_and_answers_from_the_registr
 
     mlflow.set_tracking_uri(f"sqlite:///{world.root / 'mlflow.db'}")
     served = mlflow.pyfunc.load_model("models:/enc-things@champion")
-    answer = served.predict({"text": ["n900 the cow is", "n901 the axe is"]})
-    assert [one["label"] for one in answer["choices"]] == ["animal", "tool"]
+    answer = served.predict({"text": ["n900 the oooo is", "n901 the xxxx is"]})
+    assert [one["label"] for one in answer["choices"]] == ["round", "crossed"]
     first = answer["choices"][0]
     assert first["scores"] == pytest.approx(
         dict(zip(labels.labels, expected.tolist(), strict=True)), abs=1e-5
@@ -274,9 +274,9 @@ def test_an_exported_classifier_is_transformers_own_and_answers_from_the_registr
         served.predict({"text": " "})
     from flows.commands.models import chat_with
 
-    chat_with(checkpoint.ref, once="n900 the cow is", temperature=0.0, top_k=None, top_p=None,
+    chat_with(checkpoint.ref, once="n900 the oooo is", temperature=0.0, top_k=None, top_p=None,
               max_tokens=1, seed=0, root=world.root)  # fmt: skip
-    assert capsys.readouterr().out.splitlines()[0].endswith("  animal")
+    assert capsys.readouterr().out.splitlines()[0].endswith("  round")
 
 
 def test_words_are_labelled_from_the_registry_as_by_us_and_only_the_better_is_promoted(
@@ -302,14 +302,14 @@ def test_words_are_labelled_from_the_registry_as_by_us_and_only_the_better_is_pr
 
     mlflow.set_tracking_uri(f"sqlite:///{world.root / 'mlflow.db'}")
     served = mlflow.pyfunc.load_model("models:/w-things@champion")
-    (choice,) = served.predict({"text": "n900 the cow is"})["choices"]
+    (choice,) = served.predict({"text": "n900 the oooo is"})["choices"]
     found = [(one["word"], one["label"]) for one in choice["words"]]
     model = load_model(strong.path / "final").eval()
     assert isinstance(model.config, BertClassifierConfig)
-    units = "n900 the cow is".split()
+    units = "n900 the oooo is".split()
     (rows,) = probabilities(model, Tokenizer.load(world.encoders.tokenizer().path), [units])
     ours = [model.config.labels[int(i)] for i in rows.argmax(axis=1)]
-    assert found == list(zip(units, ours, strict=True)) and ours[2] == "animal"
+    assert found == list(zip(units, ours, strict=True)) and ours[2] == "round"
     assert [one["score"] for one in choice["words"]] == pytest.approx(
         rows.max(axis=1).tolist(), abs=1e-5
     )

@@ -34,7 +34,7 @@ from flows.display import Display
 from flows.failure import RunFailed, notes_of, retry_command
 from flows.nights import NightEnd
 from flows.run import Run
-from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport
+from pipeline.artifacts import Checkpoint, CleanedCorpus, EvalReport, LabelSet, parents_of
 from pipeline.reports.corpus_report import corpus_table, report_path
 from pipeline.reports.curves import loss_curve_png
 from pipeline.reports.report import RunFacts, report_markdown, write_report
@@ -125,7 +125,7 @@ def loss_curve(run: Run, checkpoint: Checkpoint) -> None:
     guarded(
         run,
         lambda: create_markdown_artifact(
-            key=f"loss-{checkpoint.stage}",
+            key=artifact_key_of("loss", checkpoint.stage, str(checkpoint.facts.get("task", ""))),
             markdown=f"![loss of {checkpoint.stage}](data:image/png;base64,{picture})\n\n{text}",
             description=f"{text} ({checkpoint.ref})".strip(),
         ),
@@ -152,6 +152,9 @@ def _figure(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _scored(report: EvalReport) -> str:
+    labels = [one for one in parents_of(report) if isinstance(one, LabelSet)]
+    if labels:
+        return labels[0].name
     stages = {ref.partition("@")[0] for ref in report.manifest.inputs}
     return "tuned" if "finetune" in stages else "base"
 

@@ -39,7 +39,7 @@ def describe(run: Run, title: str) -> str:
 def last_good_checkpoint(root: Path, reference: str) -> str | None:
     """`last good checkpoint step N` of `pretrain@...`, whole; None for other stages."""
     stage, _, digits = reference.partition("@")
-    if stage not in ("pretrain", "finetune"):
+    if stage not in ("pretrain", "finetune", "classify"):
         return None
     home = root / DIRECTORIES[stage] / digits / "checkpoints"
     found = [folder for folder in home.glob("step-*") if ".tmp-" not in folder.name]

@@ -23,7 +23,7 @@ from pipeline.tracking.config import default_uri, tracking_at
 from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.versions import Version
 
-MODEL_STAGES = ("pretrain", "finetune", "export")
+MODEL_STAGES = ("pretrain", "finetune", "classify", "export")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pipeline.tracking.ledger import Ledger
 
 WAYS = {
     "tokens": "trained on its tokens", "examples": "tuned on questions made from it",
-    "vocabulary": "vocabulary counted in it",
+    "labels": "taught to classify by labels made from it", "vocabulary": "vocabulary counted in it",
 }  # fmt: skip
-MODELS = ("pretrain", "finetune", "export")
+MODELS = ("pretrain", "finetune", "classify", "export")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def _ways(
             found |= {"vocabulary"} if before else set()
         elif parent.stage == "examples":
             found |= {"examples"} if before and artifact.stage == "finetune" else set()
+        elif parent.stage == "labels":
+            found |= {"labels"} if before and artifact.stage == "classify" else set()
         else:
             found |= before
     reached[artifact.ref] = frozenset(found)
@@ -80,7 +82,9 @@ def _ways(
 
 
 def _first_step(stage: str) -> set[str]:
-    return {"tokenizer": {"vocabulary"}, "examples": {"examples"}}.get(stage, {"tokens"})
+    return {"tokenizer": {"vocabulary"}, "examples": {"examples"}, "labels": {"labels"}}.get(
+        stage, {"tokens"}
+    )
 
 
 def _registered(root: Path) -> dict[str, tuple[str, ...]]:

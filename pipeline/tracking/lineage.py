@@ -17,11 +17,12 @@ WHOLE_RUN = "whole_run"
 MAX_PARAM_CHARACTERS = 6000  # MLflow's limit on a parameter's value
 MAX_MODEL_PARAM_CHARACTERS = 500  # guess; MLflow's own limit for a logged model is not documented
 ROLES = {
-    "tokenizer": "tokenizer", "pretrain": "model", "finetune": "model", "evaluate": "report",
+    "tokenizer": "tokenizer", "pretrain": "model", "finetune": "model", "classify": "model",
+    "evaluate": "report",
     "baselines": "report", "export": "model", "exclusions": "excluded",
 }  # fmt: skip
 """Inputs that are the same to every stage."""
-TRAINING = ("tokenizer", "pretrain", "finetune", "baselines")
+TRAINING = ("tokenizer", "pretrain", "finetune", "classify", "baselines")
 """Stages that learn something from their inputs."""
 
 
@@ -110,7 +111,7 @@ def _role(name: str, stage: str) -> str:
     """What an input is to the stage that took it: MLflow's context of a data set."""
     if name in ROLES:
         return ROLES[name]
-    if stage in ("evaluate", "baselines") and name in ("eval_set", "examples"):
+    if stage in ("evaluate", "baselines") and name in ("eval_set", "examples", "labels"):
         return "evaluation"
     if name in ("eval_set", "held_out"):
         return "held out"

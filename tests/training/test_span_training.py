@@ -182,7 +182,11 @@ def test_two_processes_train_an_encoder_decoder_as_one_does(
     ends = []
     for name, processes in (("one", 1), ("two", 2)):
         (tmp_path / name).mkdir()
-        path = make_job(tmp_path / name, *span_world, **EXTRAS, distribution=distribution)
+        # Not Muon: its iteration in bfloat16 enlarges the rounding of a sum over processes.
+        path = make_job(
+            tmp_path / name, *span_world,
+            **{**EXTRAS, "optimizer": AdamWConfig(learning_rate=3e-3)}, distribution=distribution,
+        )  # fmt: skip
         if processes == 1:
             loop.train(read_job(path), Silent(), Silent())
         else:
@@ -193,7 +197,7 @@ def test_two_processes_train_an_encoder_decoder_as_one_does(
     for a, b in zip(one, two, strict=True):
         for key in ("train_loss", "validation_loss"):
             if key in a:
-                assert abs(a[key] - b[key]) < 1e-5 * max(1.0, a[key]), (a, b)
+                assert abs(a[key] - b[key]) < 1e-6 * max(1.0, a[key]), (a, b)
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], atol=1e-3), name
 

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from flows.display import clock
 from pipeline.artifacts import (
+    AnyEvalSet,
     EvalReport,
-    EvalSet,
     ExportedModel,
     TokenShards,
     TrainedTokenizer,
@@ -116,7 +116,7 @@ def sync_store(root: Path, *, uri: str | None) -> None:
     runtime = Runtime()
 
     def evaluate_for(
-        report: EvalReport, eval_set: EvalSet
+        report: EvalReport, eval_set: AnyEvalSet
     ) -> Callable[[ExportedModel], EvalReport]:
         def evaluate_champion(champion: ExportedModel) -> EvalReport:
             print(f"measuring the champion ({champion.ref}) on {eval_set.ref}", flush=True)

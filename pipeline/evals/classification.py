@@ -96,7 +96,9 @@ def score_classes(
         raise DataError("there is no held-out example; raise held_out_fraction or add examples")
     number = {label: index for index, label in enumerate(config.labels)}
     found = probabilities(model, tokenizer, [one.units for one in examples])
-    expected, predicted, sure = [], [], []
+    expected: list[int] = []
+    predicted: list[int] = []
+    sure: list[float] = []
     for one, rows in zip(examples, found, strict=True):
         if not np.isfinite(rows).all():
             raise TrainingError(

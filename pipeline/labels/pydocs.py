@@ -143,7 +143,8 @@ def _names(libraries: Sequence[str]) -> re.Pattern[str]:
 
 def _words(sentence: Sentence) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Words between spaces; one with a marked character is code."""
-    words, labels = [], []
+    words: list[str] = []
+    labels: list[str] = []
     at = 0
     for word in sentence.text.split(" "):
         marked = any(sentence.code[at : at + len(word)])

@@ -46,10 +46,11 @@ def encoded(
     """
     room = context_length - 2
     if level == "text":
-        ids = tokenizer.encode(units[0])
-        kept = ids[:room]
-        return Encoded([tokenizer.bos, *kept, tokenizer.eos], [0], len(ids) - len(kept))
-    ids, places = [], []
+        whole = tokenizer.encode(units[0])
+        kept = whole[:room]
+        return Encoded([tokenizer.bos, *kept, tokenizer.eos], [0], len(whole) - len(kept))
+    ids: list[int] = []
+    places: list[int] = []
     for number, word in enumerate(units):
         places.append(len(ids))
         ids += tokenizer.encode(f" {word}" if number else word)

@@ -53,7 +53,8 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 def _unmarked(raw: str) -> Sentence | None:
     """None where the markup does not add up."""
-    text, code = "", []
+    text = ""
+    code: list[bool] = []
     at = 0
     for match in _MARKED.finditer(raw):
         plain, marked = raw[at : match.start()], match.group(2)

@@ -73,7 +73,8 @@ def prepare_labels(
     nothing to do with eval set and corpus, which then are no inputs.
     """
     identity: dict[str, Any] = {"name": name, **plain(config)}
-    inputs, files = [eval_set.key, corpus.key], []
+    inputs = [eval_set.key, corpus.key]
+    files: list[Path] = []
     if isinstance(config.source, LabelFiles):
         # A file enters by its content; where it lies is not part of the identity.
         files = config.source.files()
@@ -88,7 +89,8 @@ def prepare_labels(
             source = config.source
             rows = list(_of_files(config, source, files, refused))
         else:
-            held = zip(*(_column(eval_set, name) for name in ("doc_id", "text")), strict=True)
+            ids, texts = _column(eval_set, "doc_id"), _column(eval_set, "text")
+            held = zip(ids, texts, strict=True)
             kept = ((one.doc_id, one.text) for one in iter_documents(corpus))
             rows = list(pydocs_rows(config.source, kept, held, seed=config.seed))
         splits = split_labelled(rows, allowed=config.labels, min_per_label=config.min_per_label)

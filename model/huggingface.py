@@ -60,8 +60,9 @@ _QKV = ("attention.query", "attention.key", "attention.value")
 def export_weights(model: LanguageModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`config.json` as a dict, and the state dict under transformers' names, float32, on the CPU.
 
-    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM`, `Qwen3ForCausalLM`, `BertForMaskedLM` or
-    `T5ForConditionalGeneration`. The ids of special tokens are the tokenizer's to add. A biasless
+    Loads with `GPT2LMHeadModel`, `LlamaForCausalLM`, `Qwen3ForCausalLM`, `BertForMaskedLM`,
+    `T5ForConditionalGeneration` or, for classifiers, `BertForSequenceClassification` and
+    `BertForTokenClassification`. The ids of special tokens are the tokenizer's to add. A biasless
     GPT-2 is exported with biases of zero, fixed sinusoids as a position table: the logits are the
     same. WeightsError for a soft cap of the logits, which none of these families has.
     """

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.architectures import BertClassifierConfig
 from model.checkpoint_io import load_model
 from model.errors import WeightsError
 from model.language_model import LanguageModel
@@ -147,6 +148,10 @@ def _open(
         model = load_model(checkpoint.weights_path.parent, device=device).eval()
     except WeightsError as error:
         raise ArtifactError(f"{checkpoint.ref} cannot be loaded: {error}") from error
+    if isinstance(model.config, BertClassifierConfig):
+        raise ArtifactError(
+            f"{checkpoint.ref} is a classifier and finds no hidden tokens; measure it on labels"
+        )
     if model.config.attention != "bidirectional":
         raise ArtifactError(
             f"{checkpoint.ref} is a decoder and finds no hidden tokens; evaluate it with `evaluate`"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import torch
 from mlflow.exceptions import MlflowException
@@ -56,10 +57,10 @@ class Classify(PythonModel):
     def _texts(self, row: dict[str, Any]) -> list[Any]:
         """The texts of a row; one that is given as words stays a list of them."""
         words = row.get("words")
-        if self.of_words and isinstance(words, list):
+        if self.of_words and isinstance(words, list | np.ndarray):
             return [[_text(word, "words") for word in words]]
         given = row.get("text")
-        texts = given if isinstance(given, list) else [given]
+        texts = list(given) if isinstance(given, list | np.ndarray) else [given]
         if not texts:
             raise _refused("text=[] is no text")
         return [_text(text, "text") for text in texts]

@@ -137,9 +137,15 @@ class ClassifySection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: LabelsConfig = LabelsConfig()
-    training: ClassifyConfig = ClassifyConfig()
-    evaluation: ClassesEvaluationConfig = ClassesEvaluationConfig()
+    labels: LabelsConfig = Field(
+        LabelsConfig(), title="Labels", description="where they come from, and which count"
+    )
+    training: ClassifyConfig = Field(
+        ClassifyConfig(), title="Training", description="of the encoder with a new head"
+    )
+    evaluation: ClassesEvaluationConfig = Field(
+        ClassesEvaluationConfig(), title="Evaluation", description="on the held-out split"
+    )
 
 
 class CorpusConfig(BaseModel):

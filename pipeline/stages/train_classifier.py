@@ -6,6 +6,7 @@ The loop is pre-training's: a target is the number of a label instead of that of
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def _job(
     directory: Path,
     runtime: Runtime,
     *,
-    rows: dict[str, dict[str, Any]],
+    rows: Mapping[Split, dict[str, Any]],
     length: int,
 ) -> TrainingJob:
     validation = (str(directory / "rows" / "validation.arrow"),) if "validation" in rows else ()

@@ -88,8 +88,8 @@ class Classify(PythonModel):
             if place >= self._room:
                 found.append({"word": word, "label": None, "score": None})
                 continue
-            score, number = rows[place + 1].max(dim=-1)
-            found.append({"word": word, "label": self.labels[int(number)], "score": float(score)})
+            score, best = rows[place + 1].max(dim=-1)
+            found.append({"word": word, "label": self.labels[int(best)], "score": float(score)})
         return {"words": found}
 
     def _probabilities(self, ids: list[int]) -> torch.Tensor:

@@ -84,7 +84,7 @@ class TextToText(PythonModel):
         pieces = self.sentinels.split(text) if self.facts["sentinels"] else [text]
         for number, piece in enumerate(pieces):
             if number % 2:
-                found.append(int(self.tokenizer.convert_tokens_to_ids(piece)))
+                found.append(self.tokenizer.get_vocab()[piece])
                 continue
             if number + 1 < len(pieces):  # white space before a sentinel belongs to it
                 piece = piece.rstrip()

@@ -152,9 +152,12 @@ def test_the_start_decides_the_encoder_and_the_seed_the_head(world: LabelWorld) 
     still = replace(TRAINING, horizon=Steps(1), optimizer=AdamWConfig(learning_rate=1e-12))
     base = load_tensors(world.encoders.encoder().weights_path)
     tuned = load_tensors(world.classifier(labels, still).weights_path)
-    scratch = load_tensors(world.classifier(labels, replace(still, start=Scratch())).weights_path)
+    other = replace(still, seed=still.seed + 1)  # the base was drawn with the seed of `still`
+    elsewhere = load_tensors(world.classifier(labels, other).weights_path)
+    scratch = load_tensors(world.classifier(labels, replace(other, start=Scratch())).weights_path)
     name = "blocks.0.attention.query.weight"
     assert torch.allclose(tuned[name], base[name], atol=1e-6)
+    assert torch.allclose(elsewhere[name], base[name], atol=1e-6)
     assert not torch.allclose(scratch[name], base[name], atol=1e-3)
     exported = world.encoders.exported(world.encoders.encoder())
     imported = replace(still, start=HuggingFace(str(exported.hf_path)))

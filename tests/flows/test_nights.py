@@ -15,6 +15,7 @@ from pipeline.artifacts import Checkpoint, CleanedCorpus, seek_artifact
 from pipeline.config import validate
 from pipeline.store.errors import ConfigError
 from pipeline.tracking.champions import champion_checkpoint, shards_seen
+from pipeline.tracking.promotion import promote
 from tests.flows.killing import identities, night_in_child
 from tests.flows.nights_world import TONIGHT, put, settings_of
 
@@ -52,6 +53,11 @@ def three_nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     world["read after"], world["clean after"] = parts(root, "read"), parts(root, "clean")
     put(incoming, TONIGHT[3])
     world["third"] = tonight(settings)
+    if not world["third"].facts["promoted"]:
+        # So little text decides by chance whether the gap is beyond chance; what follows needs
+        # a champion that knows all of it, and a user may decide so.
+        assert world["third"].version is not None
+        promote(root, "small-base", world["third"].version.version)
     yield world
 
 
@@ -125,9 +131,7 @@ def test_champion_has_seen_every_nights_text_in_the_end(three_nights):
     champion = champion_checkpoint(three_nights["root"], "small-base")
     assert isinstance(champion, Checkpoint)
     links = Nights(three_nights["root"], "small").links()
-    promoted = all(three_nights[night].facts["promoted"] for night in ("second", "third"))
-    seen = {link.shards.ref for link in links if link.shards is not None}
-    assert (shards_seen(champion) == seen) == promoted
+    assert shards_seen(champion) == {link.shards.ref for link in links if link.shards is not None}
 
 
 def test_night_with_nothing_new_does_nothing_and_says_so(three_nights):
@@ -157,6 +161,24 @@ def test_too_little_new_text_waits_for_the_next_night(three_nights):
     (incoming / "short.txt").write_text("A few lines about nothing that was said before.\n" * 3)
     night = tonight(settings)
     assert not night.trained and "too little new text" in night.sentence
+
+
+def test_refused_candidate_is_not_trained_again_on_the_same_text(three_nights):
+    folder = three_nights["folder"] / "refused"
+    shutil.copytree(three_nights["root"], folder / "root")
+    shutil.copytree(three_nights["incoming"], folder / "incoming")
+    settings = {**three_nights["settings"], "root": str(folder / "root")}
+    settings["clean"] = json.loads(json.dumps(settings["clean"]))
+    settings["clean"]["sources"][-1]["paths"] = [str(folder / "incoming")]
+    # Ten times the rate undoes what the champion has learnt.
+    settings["continuation"] = {**settings["continuation"], "learning_rate_factor": 10.0}
+    put(folder / "incoming", ("pathlib", "subprocess"), folder="fourth")
+    night = tonight(settings)
+    assert night.trained and not night.facts["promoted"], night.sentence
+    again = tonight(settings)
+    assert not again.trained
+    assert again.sentence.startswith("nothing new since the candidate of ")
+    assert "not promoted: " in again.sentence
 
 
 def test_deleted_mlflow_database_changes_no_night(three_nights):

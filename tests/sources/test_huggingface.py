@@ -1,11 +1,18 @@
 import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from pipeline.corpus.sources.huggingface import HuggingFaceSource
 from pipeline.store.errors import DataError
+from tests.sources.conftest import Read
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +82,24 @@ def test_hub_answer_is_resolved_once(tmp_path, read, monkeypatch):
     saved.save_to_disk(tmp_path / "hub")
     calls = []
 
-    def load_dataset(path, **arguments):
-        calls.append((path, arguments["revision"]))
-        return datasets.load_from_disk(tmp_path / "hub")
+    class Builder:
+        """The hub's answer; what it downloads is not asked for here."""
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        token = storage_options = base_path = None
+        dataset_name = "data"
+        config = SimpleNamespace(data_dir=None)
+
+        def download_and_prepare(self, *, dl_manager: object) -> None:
+            assert isinstance(dl_manager, datasets.DownloadManager)
+
+        def as_dataset(self, *, split: str) -> datasets.Dataset:
+            return datasets.load_from_disk(tmp_path / "hub")
+
+    def load_dataset_builder(path: str, **arguments: str) -> Builder:
+        calls.append((path, arguments["revision"]))
+        return Builder()
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     first = read(source(dataset="owner/data", revision="main"))
     second = read(source(dataset="owner/data", revision="main"))
     assert (
@@ -113,3 +133,59 @@ def test_truncated_arrow_file_keeps_rows_before_the_break(tmp_path, read):
     result = read(source(dataset=str(tmp_path / "saved"), max_bad_fraction=0.5))
     assert result.reasons == ["bad_arrow"]
     assert 0 < len(result.documents) < 3000
+
+
+def bomb(path: Path, *, megabytes: int = 8, rows: int = 2_000) -> Path:
+    """A file of a kilobyte that stands for gigabytes: its dictionary holds one text once."""
+    texts = pa.DictionaryArray.from_arrays(
+        pa.array([0] * rows, pa.int32()), pa.array(["a" * (megabytes << 20)])
+    )
+    table = pa.table({"text": texts})
+    pq.write_table(
+        table, path, compression="zstd", dictionary_pagesize_limit=1 << 30, store_schema=False
+    )
+    return path
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_parquet_of_few_bytes_that_stands_for_gigabytes_is_refused(
+    tmp_path: Path, read: Callable[..., Read], streaming: bool
+) -> None:
+    path = bomb(tmp_path / "bomb.parquet")
+    assert path.stat().st_size < 2_000
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"bomb.parquet is not given .* limit 250 times"):
+        read(source(dataset="parquet", data_files=(str(path),), streaming=streaming))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun < 400 << 10  # kilobytes
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert written < 1 << 20
+
+
+def test_a_bomb_in_the_directory_of_a_dataset_is_refused(
+    tmp_path: Path, read: Callable[..., Read]
+) -> None:
+    (tmp_path / "clone" / "data").mkdir(parents=True)
+    bomb(tmp_path / "clone" / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"train-00000-of-00001.parquet is not given"):
+        read(source(dataset=str(tmp_path / "clone")))
+
+
+def test_parquet_of_repeated_texts_within_the_limit_is_read(
+    tmp_path: Path, read: Callable[..., Read]
+) -> None:
+    """Its headers could mean gigabytes, so that it is decoded to know."""
+    texts = [f"{i % 50} " + "word " * 2_000 for i in range(400)]
+    (tmp_path / "text").mkdir()
+    path = tmp_path / "text" / "x.parquet"
+    pq.write_table(pa.table({"text": texts, "list": [[1, None]] * 400}), path)
+    found = read(source(dataset="parquet", data_files=(str(path),))).documents
+    assert list(found.values()) == texts
+
+
+def test_memory_that_a_dataset_may_not_take_is_a_clear_error(
+    tmp_path: Path, read: Callable[..., Read], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bomb(tmp_path / "bomb.parquet", rows=64)  # half a gigabyte
+    monkeypatch.setattr("pipeline.corpus.sources.hub.DECODED_BYTES", 100 << 20)
+    with pytest.raises(DataError, match="cannot be loaded"):
+        read(source(dataset="parquet", data_files=(str(path),), max_expansion_ratio=1e9))

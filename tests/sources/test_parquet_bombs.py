@@ -137,16 +137,14 @@ def test_repetitive_text_within_the_ratio_is_kept(tmp_path: Path, read: Reader) 
     assert len(read(table_source(tmp_path / "x.parquet")).documents) == 2_000
 
 
-def test_lists_that_one_row_may_hold_are_counted_before_they_are_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lists_that_one_row_may_hold_are_counted_before_they_are_decoded(tmp_path: Path) -> None:
+    bounds = Bounds(list_values=4_999)
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"text": ["x"], "tags": pa.array([[0] * 5_000])}), path)
-    monkeypatch.setattr("pipeline.corpus.sources.parquet_pages.MAX_LIST_VALUES", 4_999)
     with path.open("rb") as handle, pq.ParquetFile(handle) as parquet:
-        measure_pages(handle, parquet, 0, ["text"], Bounds())
+        measure_pages(handle, parquet, 0, ["text"], bounds)
         with pytest.raises(TooLarge, match="5000 values in lists, the limit is 4999"):
-            measure_pages(handle, parquet, 0, ["text", "tags"], Bounds())
+            measure_pages(handle, parquet, 0, ["text", "tags"], bounds)
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])

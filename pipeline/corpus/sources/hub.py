@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.corpus.sources.columns import TableSource
 from pipeline.store.errors import DataError
+from pipeline.store.memory import DECODED_BYTES, at_most
 
 BUILDERS = ("json", "parquet", "arrow", "csv", "text")
 
@@ -41,6 +42,14 @@ class HubDataset(TableSource):
         description="Read the rows as they arrive instead of converting the dataset on disk first.",
     )
 
+    max_expansion_ratio: float = Field(
+        250.0,
+        gt=1.0,
+        title="Largest expansion",
+        description="Decoded over stored bytes above which a Parquet file of the dataset is "
+        "refused.",
+    )
+
     @model_validator(mode="after")
     def _data_files_need_a_format(self) -> "HubDataset":
         if self.dataset in BUILDERS and not self.data_files:
@@ -49,8 +58,9 @@ class HubDataset(TableSource):
 
     @classmethod
     def not_identity(cls) -> frozenset[str]:
-        """Where the rows come from is decided by their content."""
-        return super().not_identity() | {"dataset", "revision", "subset", "split", "data_files"}
+        """Where the rows come from is decided by their content; the limit changes none of them."""
+        place = {"dataset", "revision", "subset", "split", "data_files"}
+        return super().not_identity() | place | {"max_expansion_ratio"}
 
     def loaded(self, *, revision: str | None = None) -> Any:
         """What `datasets` makes of it: a Dataset, or an IterableDataset when streaming."""
@@ -58,21 +68,32 @@ class HubDataset(TableSource):
         import datasets
         import httpx
 
-        arguments: dict[str, Any] = {"split": self.split, "name": self.subset}
+        from pipeline.corpus.sources.checked_downloads import CheckedDownloads
+
+        arguments: dict[str, Any] = {"name": self.subset}
         if self.data_files:
             arguments["data_files"] = {self.split: list(self.data_files)}
         if (wanted := revision or self.revision) is not None:
             arguments["revision"] = wanted
-        if self.streaming:
-            arguments["streaming"] = True
         try:
-            return datasets.load_dataset(self.dataset, **arguments)
+            if self.streaming:
+                arguments |= {"split": self.split, "streaming": True}
+                return datasets.load_dataset(self.dataset, **arguments)
+            builder = datasets.load_dataset_builder(self.dataset, **arguments)
+            downloads = CheckedDownloads(builder, self.max_expansion_ratio, source=self.name)
+            with at_most(DECODED_BYTES):
+                builder.download_and_prepare(dl_manager=downloads)
+            return builder.as_dataset(split=self.split)
         except (
-            OSError, ValueError, RuntimeError, httpx.HTTPError, datasets.exceptions.DatasetsError
+            OSError, ValueError, RuntimeError, MemoryError, httpx.HTTPError,
+            datasets.exceptions.DatasetsError,
         ) as error:  # fmt: skip
             raise DataError(self.explained(error)) from error
 
-    def explained(self, error: Exception) -> str:
+    def explained(self, error: BaseException) -> str:
+        """What to say when `datasets` gives up, and what to try."""
+        while isinstance(error.__cause__, Exception):  # "An error occurred while generating ..."
+            error = error.__cause__
         kind = type(error).__name__
         first = (str(error).strip().splitlines() or [""])[0][:300]
         revision = f" at revision {self.revision!r}" if self.revision else ""

@@ -152,7 +152,7 @@ def _parse_groups(
         row = first_row
         try:
             pages = measure_pages(handle, parquet, group, columns, bounds)
-            for batch in _batches(parquet, group, pages, columns):
+            for batch in decoded_batches(parquet, group, pages, columns):
                 written = writer.num_bytes
                 row = add_rows(source, batch, row, rows)
                 decoded = max(batch.nbytes, writer.num_bytes - written)
@@ -168,9 +168,10 @@ def _parse_groups(
         first_row += metadata.row_group(group).num_rows  # a damaged group takes all its numbers
 
 
-def _batches(
+def decoded_batches(
     parquet: pq.ParquetFile, group: int, pages: Pages, columns: list[str]
 ) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group, so many at once that they take little memory."""
     num_rows = parquet.metadata.row_group(group).num_rows
     rows = pages.batch_rows(BATCH_ROWS, BATCH_BYTES, num_rows)
     batches = parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)

@@ -47,6 +47,8 @@ class Bounds:
     page_bytes: int = 1 << 30
     expansion_ratio: float = 250.0
     """Decompressed over compressed bytes of a page above `RATIO_GRACE_BYTES`."""
+    list_values: int = MAX_LIST_VALUES
+    """Of one column of lists in a row group."""
 
 
 class Budget:
@@ -63,12 +65,16 @@ class Budget:
     def take(self, num_bytes: int, rows: int) -> None:
         """Count what was decoded; TooLarge above the ratio."""
         self._decoded += num_bytes + rows * ROW_BYTES
-        if self._decoded > max(RATIO_GRACE_BYTES, self._ratio * self._stored):
+        if not self.allows(self._decoded):
             raise TooLarge(
                 "expansion_ratio",
                 f"{self._stored} bytes expanded to {self._decoded}; limit {self._ratio:g} times",
                 ends_file=True,
             )
+
+    def allows(self, num_bytes: int) -> bool:
+        """Whether the whole may become so large."""
+        return num_bytes <= max(RATIO_GRACE_BYTES, self._ratio * self._stored)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class Pages:
     """Decompressed bytes of all pages."""
     repeatable_bytes: int
     """At most so much does a page repeat for one row: a dictionary's bytes, a delta's base."""
+    num_values: int = 0
+    """Of all columns, nulls too."""
 
     def batch_rows(self, most: int, batch_bytes: int, num_rows: int) -> int:
         """Rows to decode at once: about `batch_bytes` by the average of the group's `num_rows`."""
@@ -109,7 +117,7 @@ def measure_pages(
     facts = parquet.metadata.row_group(group)
     if isinstance(handle, HeldRanges):
         handle.hold([chunk_range(chunk) for _, chunk in wanted_chunks(facts, names)])
-    total = repeatable = 0
+    total = repeatable = all_values = 0
     for i, chunk in wanted_chunks(facts, names):
         path = chunk.path_in_schema
         largest = values = 0
@@ -121,12 +129,13 @@ def measure_pages(
                 largest = max(largest, page.num_bytes)
             if page.kind != DICTIONARY_PAGE:
                 values += page.num_values
-        if parquet.schema.column(i).max_repetition_level and values > MAX_LIST_VALUES:
+        if parquet.schema.column(i).max_repetition_level and values > bounds.list_values:
             raise TooLarge(
-                "too_large", f"{where}: {values} values in lists, the limit is {MAX_LIST_VALUES}"
+                "too_large", f"{where}: {values} values in lists, the limit is {bounds.list_values}"
             )
         repeatable += largest
-    return Pages(total, repeatable)
+        all_values += values
+    return Pages(total, repeatable, all_values)
 
 
 def wanted_chunks(

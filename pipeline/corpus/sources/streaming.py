@@ -16,10 +16,12 @@ from pipeline.corpus.sources.files import find_files
 from pipeline.corpus.sources.hub import HubDataset
 from pipeline.corpus.sources.inputs import STREAM, InputFile, InputUnit
 from pipeline.corpus.sources.jsonl import BadRecord, text_of
+from pipeline.corpus.sources.parquet_check import refuse_expanding
 from pipeline.corpus.sources.part import PartWriter, RowWriter
 from pipeline.store.errors import DataError
 from pipeline.store.files import sha256_file, write_json
 from pipeline.store.fingerprint import digest, short
+from pipeline.store.memory import DECODED_BYTES, at_most
 
 
 def stream_units(source: HubDataset, root: Path) -> list[InputUnit]:
@@ -45,9 +47,12 @@ def parse_stream(source: HubDataset, file: InputFile, writer: PartWriter) -> Non
     number = 0
     try:
         stream = source.loaded(revision=revision or None)
-        for row in stream.shard(num_shards=int(shards), index=int(shard)):
-            _add_row(source, row, number, rows)
-            number += 1
+        with at_most(DECODED_BYTES):
+            for row in stream.shard(num_shards=int(shards), index=int(shard)):
+                _add_row(source, row, number, rows)
+                number += 1
+    except MemoryError as error:
+        writer.broken(file.name, f"row {number}", "too_large", f"{error or 'out of memory'}")
     except httpx.HTTPError as error:
         raise OSError(f"{source.dataset}: {type(error).__name__}: {error}") from error
     except (ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
@@ -95,6 +100,8 @@ def _resolved(source: HubDataset, root: Path) -> tuple[str, str, int]:
 
 def _content(source: HubDataset) -> str:
     files = find_files(source.data_files, suffixes=(), source=source.name)
+    for file in files if source.dataset == "parquet" else ():
+        refuse_expanding(file, ratio=source.max_expansion_ratio, source=source.name)
     try:
         known = [file.identity or sha256_file(Path(file.path)) for file in files]
     except OSError as error:

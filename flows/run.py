@@ -219,6 +219,12 @@ def new_run_id() -> str:
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
 
 
+def run_name(model: str, flow: str, run_id: str) -> str:
+    """`pydocs 11-20 20:43 language-model`, in UTC: MLflow's list cuts names after 20 letters."""
+    month, day, hour, minute = run_id[4:6], run_id[6:8], run_id[9:11], run_id[11:13]
+    return f"{model} {month}-{day} {hour}:{minute} {flow}"
+
+
 class Interrupted(SystemExit):
     """SIGTERM arrived and the training loop has saved what it had."""
 
@@ -241,8 +247,9 @@ def open_run(
     tracking = None
     if not planning:
         tracking = start_tracking(
-            config.tracking, root, run_id, f"{name} {run_id}", {**code_tags(), **(tags or {})}
-        )
+            config.tracking, root, run_id, run_name(config.registry.name, name, run_id),
+            {**code_tags(), **(tags or {})},
+        )  # fmt: skip
         tracking.params(plain(config))
         write_json(root / "journal" / run_id / "config.json", plain(config))
     run = Run(

@@ -98,7 +98,7 @@ def funnel(run: Run, corpus: CleanedCorpus) -> None:
     """Documents and bytes kept and dropped by reason, as a table."""
     rows = [_readable(row) for row in corpus_table(corpus)]
     report = report_path(corpus, run.root)
-    kept = f"{corpus.facts.get('documents', 0):,} documents kept"
+    kept = f"{corpus.facts['documents_kept']:,} documents kept"
     about = f"{kept}. Thresholds, samples and duplicates: {report}"
     guarded(run, lambda: create_table_artifact(key="funnel", table=rows, description=about))
     guarded(run, lambda: warn(run, signals.corpus(run, corpus)))
@@ -183,7 +183,9 @@ def _judged_on(version: Registration) -> str:
     if not version.eval_set:
         return ""
     rows = [{"gate": name, "": f"{value:+.4f}"} for name, value in version.figures.items()]
-    uses = f"{version.eval_set_uses} candidates were judged on the eval set {version.eval_set}.\n\n"
+    judged = version.eval_set_uses
+    many = f"{judged} candidates were" if judged != 1 else "One candidate was"
+    uses = f"{many} judged on the eval set {version.eval_set}.\n\n"
     return f"{_markdown_table(rows)}\n\n{uses}" if rows else uses
 
 

@@ -17,14 +17,16 @@ from pipeline.training.records import append, rewind
 from pipeline.training.tally import Tally, model_flops_utilization
 
 REPORT_SECONDS = 10.0  # between the lines people read
+# MLflow draws one section per prefix, in the order of the alphabet: the loss stands in its first
+# row, what the machine does below it.
 _JOURNAL = {
     "train_loss": "train/loss",
     "grad_norm": "train/grad_norm",
     "learning_rate": "train/learning_rate",
-    "tokens_per_second": "train/tokens_per_second",
-    "data_wait": "train/data_wait",
-    "memory_gb": "train/memory_gb",
-    "mfu": "train/mfu",
+    "tokens_per_second": "utilization/tokens_per_second",
+    "data_wait": "utilization/data_wait",
+    "memory_gb": "utilization/memory_gb",
+    "mfu": "utilization/mfu",
 }
 
 

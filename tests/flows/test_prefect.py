@@ -278,6 +278,8 @@ def test_worker_in_a_directory_of_namesakes_completes_a_run(
         "funnel", "loss-pretrain", "loss-finetune", "evaluation-base", "evaluation-tuned",
         "registry-small", "registry-small-base", "report", "mlflow-run",
     } <= set(shown)  # fmt: skip
+    *_, kept = json.loads(shown["funnel"]["data"])
+    assert shown["funnel"]["description"].startswith(f"{kept['documents']} documents kept")
     assert "data:image/png;base64," in shown["loss-pretrain"]["data"]
     assert "http://pages.test:5000/#/experiments/" in shown["mlflow-run"]["data"]
     lines = api.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})

@@ -70,9 +70,10 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     browser.click("//button[normalize-space()='Submit']")
     time.sleep(1)
     assert rows(dev, "flow_runs") == []  # refused in the form
+    keep(browser, "refused")
     browser.clear("Layers")
     browser.write("Layers", "1")
-    browser.write("Training tokens", "60000" if PICTURES else "30000")
+    browser.write("Training tokens", "400000" if PICTURES else "30000")
     keep(browser, "prefect-form")
     browser.click("//button[normalize-space()='Submit']")
 
@@ -94,6 +95,10 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     assert "bits per byte" in browser.text and "from-the-form" in browser.text
     assert browser.find("//img[starts-with(@src, 'data:image/png')]")
     keep(browser, "prefect-report")
+    for key in ("funnel", "loss-pretrain", "evaluation-base", "mlflow-run"):
+        browser.go(f"{dev.prefect}/v2/artifacts/artifact/{shown[key]['id']}")
+        browser.wait_for(lambda: browser.find("//button[normalize-space()='Raw']"), key)
+        keep(browser, f"prefect-{key}")
 
     verdict = shown["registry-from-the-form-base"]
     browser.go(f"{dev.prefect}/v2/artifacts/artifact/{verdict['id']}")
@@ -111,6 +116,13 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
     if browser.find(close):
         browser.click(close)
     keep(browser, "mlflow-run")
+    experiment = link[1].partition("/runs/")[0]
+    browser.go(f"{experiment}/runs?workflowType=machine_learning")
+    browser.wait_for(lambda: "from-the-form" in browser.text, "the list of runs")
+    keep(browser, "mlflow-runs")
+    browser.go(f"{dev.mlflow}/#/models/from-the-form/versions/1?workflowType=machine_learning")
+    browser.wait_for(lambda: "champion" in browser.text, "the page of the version")
+    keep(browser, "mlflow-version")
 
 
 def child_run(dev: Dev, name: str) -> str:

@@ -111,10 +111,12 @@ def test_progress_and_journal_hear_of_every_log_point(tmp_path, world, heard):
     assert heard.advances[-1] == (12 * 128, 12 * 128, "tokens")
     names = {name for _, values in heard.numbers for name in values}
     assert names == {
-        "train/loss", "train/grad_norm", "train/learning_rate", "train/tokens_per_second",
-        "train/data_wait", "train/memory_gb", "validation/loss",
+        "train/loss", "train/grad_norm", "train/learning_rate", "validation/loss",
+        "utilization/tokens_per_second", "utilization/data_wait", "utilization/memory_gb",
     }  # fmt: skip
-    waits = [values["train/data_wait"] for _, values in heard.numbers if "train/loss" in values]
+    waits = [
+        values["utilization/data_wait"] for _, values in heard.numbers if "train/loss" in values
+    ]
     assert all(0.0 <= share < 1.0 for share in waits)
 
 

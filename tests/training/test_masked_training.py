@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,9 @@ from model.optim import AdamWConfig
 from model.schedule import CosineSchedule
 from pipeline.artifacts import Checkpoint, TokenShards, TrainedTokenizer
 from pipeline.stages.pretrain import pretrain
-from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ConfigError
-from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Silent
-from pipeline.tokens.tokenizer import MASK, Tokenizer, with_more_specials, with_our_specials
+from pipeline.tokens.tokenizer import MASK, Tokenizer, with_our_specials
 from pipeline.training import loop
 from pipeline.training.config import FromCheckpoint, HuggingFace, Steps
 from pipeline.training.data import local_batch, open_source, validation_batches
@@ -32,7 +31,15 @@ from pipeline.training.launch import spawn
 from pipeline.training.records import read_records
 from pipeline.training.start import resolve_start
 from pipeline.training.stopping import Preempted
-from tests.training.worlds import CONFIG, PATTERN, RUNTIME, make_job, make_shards
+from tests.training.worlds import (
+    CONFIG,
+    PATTERN,
+    RUNTIME,
+    make_job,
+    make_shards,
+    make_tokenizer,
+)
+from tests.training.worlds import SHAPE as QWEN3
 
 World_ = tuple[TrainedTokenizer, TokenShards]
 SHAPE = BertConfig(width=32, layers=2, heads=2, hidden_width=64)
@@ -41,17 +48,7 @@ SMALL = replace(SHAPE, vocab_size=264, context_length=32)
 
 
 def byte_tokenizer(root: Path, *more: str, mask: bool = True) -> TrainedTokenizer:
-    plain = with_our_specials("bytes", PATTERN, {bytes([i]): i for i in range(256)})
-    tokenizer = with_more_specials(plain, more, mask=mask)
-    key = artifact_key("tokenizer", 1, {"bytes": True, "more": list(more), "mask": mask}, [])
-
-    def work(directory: Path) -> Outcome:
-        tokenizer.save(directory)
-        return Outcome({"vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256})
-
-    directory = root / "tokenizer" / short(key.fingerprint)
-    build(key, directory, work, root=root, runtime=RUNTIME)
-    return TrainedTokenizer(directory, key.fingerprint)
+    return make_tokenizer(root, *more, mask=mask)
 
 
 def text_world(root: Path, tokenizer: TrainedTokenizer) -> World_:
@@ -129,7 +126,7 @@ def test_what_is_masked_depends_neither_on_the_layout_nor_on_where_a_run_begins(
     assert halves[0] + halves[1] == [inputs for inputs, _ in whole[:4]]
 
 
-EXTRAS = {
+EXTRAS: dict[str, Any] = {
     "average": WeightAverage(decay=0.9), "z_loss": 1e-3, "recompute_blocks": True,
     "objective": MaskedLM(), "model": SMALL, "steps": 12, "prompts": (),
 }  # fmt: skip
@@ -254,7 +251,7 @@ def test_masked_text_is_encoded_between_bos_and_eos_and_filled_by_words_only(
 
 def test_new_special_tokens_get_the_mean_of_the_old_rows(tmp_path: Path) -> None:
     first_world = text_world(tmp_path, byte_tokenizer(tmp_path))
-    for model in (SHAPE, CONFIG.model, replace(CONFIG.model, tied_head=False)):
+    for model in (SHAPE, QWEN3, replace(QWEN3, tied_head=False)):
         config = replace(CONFIG, model=model, prompts=(), horizon=Steps(3))
         first = run(config, first_world, tmp_path)
         more = text_world(tmp_path, byte_tokenizer(tmp_path, "<|tool|>", "<|image|>"))

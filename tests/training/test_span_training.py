@@ -16,11 +16,9 @@ from model.objectives import CausalLM, SpanCorruption
 from model.optim import AdamWConfig, MuonConfig
 from pipeline.artifacts import Checkpoint, TokenShards, TrainedTokenizer
 from pipeline.stages.pretrain import pretrain
-from pipeline.store.building import Outcome, artifact_key, build
 from pipeline.store.errors import ConfigError
-from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Silent
-from pipeline.tokens.tokenizer import Tokenizer, with_more_specials, with_our_specials
+from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training import loop
 from pipeline.training.config import Steps
 from pipeline.training.data import local_batch, open_source, validation_batches
@@ -31,7 +29,7 @@ from pipeline.training.records import read_records
 from pipeline.training.rewriting import filled_spans, source_ids, write_targets
 from pipeline.training.step import Stepper, SummedLoss
 from pipeline.training.stopping import Preempted
-from tests.training.worlds import CONFIG, PATTERN, RUNTIME, make_job, make_shards
+from tests.training.worlds import CONFIG, RUNTIME, make_job, make_shards, make_tokenizer
 
 World_ = tuple[TrainedTokenizer, TokenShards]
 SHAPE = T5Config(width=32, layers=2, heads=2, head_width=16, hidden_width=64)
@@ -40,17 +38,7 @@ SMALL = replace(SHAPE, vocab_size=283, context_length=32)
 
 
 def sentinel_tokenizer(root: Path, sentinels: int = 20) -> TrainedTokenizer:
-    plain = with_our_specials("bytes", PATTERN, {bytes([i]): i for i in range(256)})
-    tokenizer = with_more_specials(plain, (), mask=False, sentinels=sentinels)
-    key = artifact_key("tokenizer", 1, {"bytes": True, "sentinels": sentinels}, [])
-
-    def work(directory: Path) -> Outcome:
-        tokenizer.save(directory)
-        return Outcome({"vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256})
-
-    directory = root / "tokenizer" / short(key.fingerprint)
-    build(key, directory, work, root=root, runtime=RUNTIME)
-    return TrainedTokenizer(directory, key.fingerprint)
+    return make_tokenizer(root, sentinels=sentinels)
 
 
 def text_world(root: Path, tokenizer: TrainedTokenizer) -> World_:

@@ -18,7 +18,7 @@ from pipeline.store.fingerprint import short
 from pipeline.store.runtime import Runtime
 from pipeline.tokens.shard_writer import TokenRow, write_shard
 from pipeline.tokens.shards import shard_paths
-from pipeline.tokens.tokenizer import Tokenizer, with_our_specials
+from pipeline.tokens.tokenizer import Tokenizer, with_more_specials, with_our_specials
 from pipeline.training.config import PretrainConfig, Steps
 from pipeline.training.job import TrainingJob, write_job
 
@@ -48,10 +48,15 @@ def zen() -> str:
     return codecs.decode(this.s, "rot13")
 
 
-def make_tokenizer(root: Path) -> TrainedTokenizer:
-    """Every byte a token, plus our special tokens: 263 ids."""
-    tokenizer = with_our_specials("bytes", PATTERN, {bytes([i]): i for i in range(256)})
-    key = artifact_key("tokenizer", 1, {"bytes": True}, [])
+def make_tokenizer(
+    root: Path, *more: str, mask: bool = False, sentinels: int = 0
+) -> TrainedTokenizer:
+    """Every byte a token, plus our special tokens: 263 ids, and those asked for."""
+    plain = with_our_specials("bytes", PATTERN, {bytes([i]): i for i in range(256)})
+    tokenizer = with_more_specials(plain, more, mask=mask, sentinels=sentinels)
+    asked = {"more": list(more), "mask": mask, "sentinels": sentinels}
+    settings = {"bytes": True, **{name: value for name, value in asked.items() if value}}
+    key = artifact_key("tokenizer", 1, settings, [])
 
     def work(directory: Path) -> Outcome:
         tokenizer.save(directory)
@@ -96,9 +101,11 @@ def make_shards(
     return TokenShards(directory, key.fingerprint)
 
 
-def zen_world(root: Path) -> tuple[TrainedTokenizer, TokenShards]:
+def zen_world(
+    root: Path, *, mask: bool = False, sentinels: int = 0
+) -> tuple[TrainedTokenizer, TokenShards]:
     """The Zen's lines as documents; the last four are for validation."""
-    tokenizer = make_tokenizer(root)
+    tokenizer = make_tokenizer(root, mask=mask, sentinels=sentinels)
     lines = [line for line in zen().splitlines() if line]
     return tokenizer, make_shards(root, tokenizer, lines[:-4], lines[-4:])
 

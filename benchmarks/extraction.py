@@ -58,7 +58,6 @@ class Score:
     true_positives: int = 0
     false_positives: int = 0
     false_negatives: int = 0
-    true_negatives: int = 0
     pages: int = 0
     empty: int = 0
     seconds: float = 0.0
@@ -72,7 +71,6 @@ class Score:
         self.true_positives += hits
         self.false_negatives += len(page.wanted) - hits
         self.false_positives += noise
-        self.true_negatives += len(page.unwanted) - noise
         self.pages += 1
         self.empty += not found
         self.seconds += seconds

@@ -3,7 +3,7 @@
 prompt prompt <|bos|> [answer answer <|eos|>]     [...] is trained, the rest is only read
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -71,13 +71,6 @@ def trained_turns(tuned: Checkpoint | None) -> TurnChoice:
     """Which turns of a conversation a model was tuned on; "all" where nothing says so."""
     config = tuned.manifest.config if tuned is not None else None
     return "last" if isinstance(config, Mapping) and config.get("train_on") == "last" else "all"
-
-
-def previews(
-    examples: Iterable[Example], tokenizer: Tokenizer, *, train_on: TurnChoice = "all"
-) -> list[Preview]:
-    """The previews of several examples."""
-    return [preview(example, tokenizer, train_on=train_on) for example in examples]
 
 
 def preview_text(shown: Preview, *, brackets: bool = False) -> Text:

@@ -7,7 +7,7 @@ models:/NAME@champion  models:/NAME/3          a registered version
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -26,7 +26,6 @@ from pipeline.artifacts import (
     open_artifact,
     seek_artifact,
 )
-from pipeline.conversations.template import TextEncoder
 from pipeline.serving.forms import MessageForm, PromptForm, forms_of, stop_ids
 from pipeline.serving.hf_tokenizer import HuggingFaceTokenizer
 from pipeline.store.errors import ArtifactError, ConfigError
@@ -37,20 +36,6 @@ from pipeline.tracking.config import TrackingConfig
 
 MODEL_STAGES = ("pretrain", "finetune", "classify", "export")
 MIN_DIGITS = 4
-
-
-class TextCodec(TextEncoder, Protocol):
-    """What serving needs of a tokenizer; ours and Hugging Face's both have it."""
-
-    @property
-    def vocab_size(self) -> int:
-        """One more than the highest id."""
-
-    def decode(self, ids: Any, /) -> str:
-        """Text of `ids`."""
-
-    def token_bytes(self, token: int, /) -> bytes:
-        """The bytes one id stands for."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ class Windows:
         self.context_length, self.reset_positions = context_length, reset_positions
         self.streams = tuple(streams.values())
         starts = [0]
-        self.num_targets = 0
         for name, stream in streams.items():
             targets = stream.num_tokens - 1
             least = context_length if tail == "drop" else 1
@@ -49,7 +48,6 @@ class Windows:
             full, rest = divmod(targets, context_length)
             count = full + (tail == "pad" and rest > 0)
             starts.append(starts[-1] + count)
-            self.num_targets += min(targets, count * context_length)
         self.starts = tuple(starts)
         self.num_samples = starts[-1]
 

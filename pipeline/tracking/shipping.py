@@ -53,13 +53,6 @@ class RunShipper:
         """MLflow's id of the parent run, once it exists."""
         return self._cursor.get(FLOW, {}).get("run_id")
 
-    def pending_bytes(self) -> int:
-        """Journal bytes not yet shipped."""
-        return sum(
-            max(0, path.stat().st_size - self._cursor.get(path.stem, {}).get("offset", 0))
-            for path in self._files()
-        )
-
     def ship(self) -> int:
         """Send everything now in the journal; returns the number of records sent.
 

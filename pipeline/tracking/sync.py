@@ -74,15 +74,6 @@ def sync(root: Path, tracking_uri: str | None = None) -> SyncReport:
     return SyncReport(runs, records, alive, tuple(damaged), *_restored(root, uri))
 
 
-def rebuild(root: Path) -> SyncReport:
-    """Fill the store under `root` again after its database was deleted or the tree was moved.
-
-    Runs come from the journals, registered versions and aliases from the ledger and the exports.
-    The same as `sync`, under the name of what it is for: what is there already is left alone.
-    """
-    return sync(root)
-
-
 def _restored(root: Path, uri: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Versions registered again, versions whose files were brought back, versions without files."""
     if not Ledger(root, uri).state().versions:

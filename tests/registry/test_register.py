@@ -22,7 +22,7 @@ from pipeline.tracking.promotion import promote, rollback
 from pipeline.tracking.referring import model_directory, version_of
 from pipeline.tracking.registry import RESTORING_TAG, opened
 from pipeline.tracking.store import open_client
-from pipeline.tracking.sync import rebuild, sync
+from pipeline.tracking.sync import sync
 from pipeline.tracking.versions import CHALLENGER, CHAMPION, MODEL_TAG, PREVIOUS, Version
 from tests.registry.worlds import RUNTIME, World
 from tests.tracking.databases import migrated_database
@@ -191,7 +191,7 @@ def test_deleted_database_gets_its_versions_and_champion_back(world: World, tmp_
         world.root, other.root, ignore=shutil.ignore_patterns("mlflow.*", "mlartifacts")
     )
     shutil.copyfile(migrated_database(), other.root / "mlflow.db")
-    assert rebuild(other.root).restored == (f"{BASE}/1", f"{BASE}/2")
+    assert sync(other.root).restored == (f"{BASE}/1", f"{BASE}/2")
     again = shelve(other, 1.6, seed=1)
     after = at(other, CHAMPION)
     assert before is not None and after is not None

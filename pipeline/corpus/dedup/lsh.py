@@ -33,8 +33,6 @@ class Found:
     """(later << 32) | earlier, by range of the later rank."""
     crowded_buckets: int = 0
     """Buckets so large that not every pair in them was taken."""
-    num_pairs: int = 0
-    """Repeats between bands included."""
 
 
 def spill_bands(pool: Pool, bands: int, scratch: Path) -> list[Spill]:
@@ -128,7 +126,6 @@ def _emit(found: Found, pool: Pool, keys: U64, ranks: npt.NDArray[np.int32]) -> 
             ALL_PAIRS_UP_TO, CROWD_FIRST, CROWD_NEAR, codes,
         )  # fmt: skip
         codes = ascending(codes[:count])
-        found.num_pairs += len(codes)
         later = (codes >> np.uint64(32)).astype(np.int64)
         found.pairs.add(found.pairs.by_range(later, len(pool)), codes)
 

@@ -54,7 +54,6 @@ class GopherQualityFilter(Filter):
         "rejudgement.",
     )
 
-    measured_fields: ClassVar[tuple[str, ...]] = ("stop_words",)
     ranges: ClassVar[tuple[str, ...]] = ("words", "mean_word_chars")
     reasons: ClassVar[tuple[str, ...]] = (
         "too_few_words",

@@ -118,12 +118,6 @@ def phone_spans(window: bytes, start: int, end: int, size: int) -> Iterator[tupl
             yield match.span()
 
 
-def is_national(text: str) -> bool:
-    """Whether `text` as a whole is a phone number in a national way of writing."""
-    match = _NATIONAL.fullmatch(text.encode())
-    return match is not None and _is_plausible(match.group())
-
-
 def _has_context(window: bytes, start: int) -> bool:
     """Whether a word like "Tel." or "phone number:" stands right in front."""
     before = window[:start].rstrip(CONTEXT_MARKS).lower()

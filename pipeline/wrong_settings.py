@@ -20,7 +20,7 @@ def explained(error: ValidationError, settings: type, *, where: str) -> str:
     """
     lines = []
     for problem in _of_the_meant_branches(_causes(error.errors(include_url=False))):
-        keys, fields = _walk(problem["loc"], settings)
+        keys, fields, deeper = _walk(problem["loc"], settings)
         value = problem.get("input")
         shown = (
             "" if isinstance(value, dict | list) or problem["type"] == "missing" else f"={value!r}"
@@ -31,7 +31,7 @@ def explained(error: ValidationError, settings: type, *, where: str) -> str:
         if problem["type"] == "union_tag_not_found":
             message = "names no `kind`; give it one"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = "no such setting" + _nearest(keys[-1], fields)
+            message = "no such setting" + _nearest(keys[-1], fields, deeper)
         lines.append(f"{'.'.join(keys)}{shown}: {message}")
     head = f"{where} has {len(lines)} wrong setting{'s' if len(lines) > 1 else ''}"
     return redacted(head + "\n  " + "\n  ".join(lines))
@@ -80,10 +80,14 @@ def _is_class_name(part: int | str) -> bool:
     return isinstance(part, str) and part[:1].isupper()
 
 
-def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[list[str], list[str]]:
-    """The keys as a person wrote them (no names of union members) and the fields known there."""
+def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[list[str], list[str], list[str]]:
+    """The keys as a person wrote them (no names of union members) and the fields known there.
+
+    And where the last key is known one level deeper: `optimizer.learning_rate`.
+    """
     keys: list[str] = []
     fields: list[str] = []
+    deeper: list[str] = []
     for part in location:
         members = _members(kind)
         chosen = [m for m in members if part in (m.__name__, _kind_of(m))]
@@ -92,8 +96,11 @@ def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[list[str], list[s
             continue
         keys.append(str(part))
         fields = sorted({name for m in members for name in _fields(m)})
+        inner = [(name, m) for one in members for name, m in _fields(one).items()]
+        known = {name for name, m in inner if any(part in _fields(one) for one in _members(m))}
+        deeper = sorted(f"{name}.{part}" for name in known)
         kind = next((_fields(m)[part] for m in members if part in _fields(m)), kind)
-    return keys, fields
+    return keys, fields, deeper
 
 
 def _members(kind: Any) -> list[Any]:
@@ -116,9 +123,9 @@ def _kind_of(kind: Any) -> Any:
     return field.default if field is not None else getattr(kind, "kind", None)
 
 
-def _nearest(key: str, names: Sequence[str]) -> str:
-    """`; did you mean X?` for a misspelt key, else what is known there."""
-    close = difflib.get_close_matches(key, names, n=1)
+def _nearest(key: str, names: Sequence[str], deeper: Sequence[str]) -> str:
+    """`; did you mean X?` for a key misspelt or of a section below, else what is known there."""
+    close = [*deeper[:1], *difflib.get_close_matches(key, names, n=1)]
     if close:
         return f"; did you mean {close[0]}?"
     return f"; known here: {', '.join(names)}" if names else ""

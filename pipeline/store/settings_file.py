@@ -53,11 +53,18 @@ def parse_yaml(text: str, *, where: str) -> Any:
         _refuse_bomb(value)
         return value
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+        raise ConfigError(f"{where} is not valid YAML{_fault(error)}") from error
     except RecursionError as error:
         raise ConfigError(f"{where} is nested too deeply, or holds itself") from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    """` in line 3, column 5: what is wrong there`, on one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return f"{place}: {problem or ' '.join(str(error).split())}"
 
 
 def _refuse_bomb(value: Any) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -115,7 +116,16 @@ def small_run(tmp_path_factory) -> Path:
     root = folder / "root"
     config = write_settings(folder / "small.yaml", small_settings(root))
     mill_here("run", str(config), "--no-prefect")
+    wait_for_mirrors()
     return root
+
+
+def wait_for_mirrors() -> None:
+    """On a busy machine MLflow gets the rest after a run's end; till then its files come and go."""
+    for thread in threading.enumerate():
+        if thread.name == "mlflow-mirror":
+            thread.join(120)
+            assert not thread.is_alive()
 
 
 class Api:

@@ -160,6 +160,8 @@ def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, 
     ("overrides", "code", "message"),
     [
         (["pretrain.hroizon={steps: 3}"], 2, "did you mean horizon?"),
+        (["pretrain.learning_rate=1"], 2, "did you mean optimizer.learning_rate?"),
+        (["pretrain.seed=[1"], 2, "not valid YAML in line 1, column 3: expected ',' or ']'"),
         (["pretrain.horizon={steps: -1}"], 2, "greater than or equal to 1"),
         (["clean.sources=[{kind: jsonl, name: mine, paths: [/nowhere/x.jsonl]}]"], 3, "/nowhere/x"),
         (["tokenizer.vocab_size=200000"], 2, "vocab"),

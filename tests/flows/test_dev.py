@@ -107,13 +107,13 @@ def test_dev_serves_both_pages_on_loopback_and_leaves_nothing_behind(tmp_path):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):  # each on the same root
         dev = start_dev(root, tmp_path)
         deployed = httpx.post(
-            f"{dev.prefect}/api/deployments/filter", json={}, trust_env=False
+            f"{dev.prefect}/api/deployments/filter", json={}, trust_env=False, timeout=60
         ).json()
         assert {row["name"] for row in deployed} == {
             "language-model", "continue-training", "fine-tune", "evaluate-and-gate",
             "corpus-refresh", "watch-corpus", "housekeeping",
         }  # fmt: skip
-        assert httpx.get(dev.mlflow, trust_env=False).status_code == 200
+        assert httpx.get(dev.mlflow, trust_env=False, timeout=60).status_code == 200
         assert httpx.get(dev.prefect, trust_env=False, follow_redirects=True).status_code == 200
         assert listening_addresses(dev.family()) <= {"127.0.0.1", "::1"}
         assert dev.end(number) < 25

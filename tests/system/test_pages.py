@@ -57,7 +57,8 @@ def keep(browser: Browser, name: str) -> None:
 
 
 def rows(dev: Dev, what: str) -> list[dict]:
-    return httpx.post(f"{dev.prefect}/api/{what}/filter", json={}, trust_env=False).json()
+    url = f"{dev.prefect}/api/{what}/filter"
+    return httpx.post(url, json={}, trust_env=False, timeout=60).json()
 
 
 def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, browser: Browser):
@@ -127,7 +128,8 @@ def test_run_started_from_the_form_completes_and_shows_its_report(dev: Dev, brow
 
 def child_run(dev: Dev, name: str) -> str:
     """The page of the newest MLflow run of this name."""
-    with httpx.Client(trust_env=False, base_url=f"{dev.mlflow}/api/2.0/mlflow") as client:
+    base = f"{dev.mlflow}/api/2.0/mlflow"
+    with httpx.Client(trust_env=False, base_url=base, timeout=60) as client:
         found = client.post("/experiments/search", json={"max_results": 10}).json()["experiments"]
         experiment = next(e["experiment_id"] for e in found if e["name"] == "gristmill")
         query = {"experiment_ids": [experiment], "filter": f"attributes.run_name = '{name}'"}

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from model.checkpoint_io import load_tensors
-from model.optim import AdamWConfig, MuonConfig
+from model.optim import AdamWConfig, AnyOptimizer, MuonConfig
+from pipeline.artifacts import TokenShards, TrainedTokenizer
 from pipeline.store.errors import ArtifactError, ConfigError
 from pipeline.store.files import sha256_file
 from pipeline.training.devices import World
@@ -25,6 +26,7 @@ from pipeline.training.records import read_records
 from pipeline.training.sampling import Sampler
 from tests.training.worlds import MODEL, RUNTIME, make_job
 
+World_ = tuple[TrainedTokenizer, TokenShards]
 CHECKOUT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 TRAINING = [sys.executable, "-P", "-m", "pipeline.training"]
@@ -113,7 +115,8 @@ def test_two_processes_learn_what_one_learns(tmp_path, world, heard, distributio
         curves.append(read_records(tmp_path / name / "job" / "curve.jsonl"))
     one, two = curves
     assert [r["step"] for r in one] == [r["step"] for r in two]
-    # Muon multiplies in bfloat16: the last bit of a gradient may move a whole step of it.
+    # Gradients are summed in another order, and Muon multiplies in bfloat16: a last bit may move a
+    # whole step of it.
     tolerance = 1e-6 if isinstance(optimizer, AdamWConfig) else 2e-3
     for a, b in zip(one, two, strict=True):
         for key in ("train_loss", "validation_loss", "grad_norm"):
@@ -131,6 +134,32 @@ def test_two_processes_learn_what_one_learns(tmp_path, world, heard, distributio
         for name in ("one", "two")
     ]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distribution", ["ddp", "fsdp"])
+@pytest.mark.parametrize("optimizer", [AdamWConfig(learning_rate=3e-3), MuonConfig()], ids=type)
+def test_two_processes_make_the_bits_of_one_that_adds_the_same_halves(
+    tmp_path: Path, world: World_, distribution: str, optimizer: AnyOptimizer
+) -> None:
+    ends = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        # Without clipping: the norm of shared gradients is a sum in another order.
+        job = make_job(
+            folder, *world, batch_rows=4, micro_batch_rows=2, optimizer=optimizer, prompts=(),
+            distribution=distribution, grad_clip=None if distribution == "fsdp" else 1.0,
+        )  # fmt: skip
+        if processes == 1:
+            train(read_job(job), RUNTIME.journal, RUNTIME.progress)
+        else:
+            spawn(job, RUNTIME.journal, RUNTIME.progress, processes=processes)
+        curve = [r["train_loss"] for r in read_records(job.parent / "curve.jsonl")
+                 if "train_loss" in r]  # fmt: skip
+        ends.append((sha256_file(job.parent / "final" / "model.safetensors"), curve))
+    assert len(ends[0][1]) == 10
+    assert ends[0] == ends[1]
 
 
 KILLED_TOGETHER = """

@@ -68,9 +68,13 @@ def test_held_out_summaries_do_not_occur_in_the_training_text(world):
             assert example.answer not in lines
 
 
-def test_the_same_config_gives_the_same_artifact_and_another_seed_another(world):
-    assert prepare(world).fingerprint == prepare(world).fingerprint
-    assert prepare(world).fingerprint != prepare(world, seed=1).fingerprint
+def test_the_same_config_gives_the_same_bytes_and_another_seed_another(world, tmp_path):
+    here, elsewhere = prepare(world), prepare((*world[:2], tmp_path))
+    assert here.path != elsewhere.path and here.fingerprint == elsewhere.fingerprint
+    for split in ("train", "validation", "held_out"):
+        name = f"{split}.jsonl"
+        assert (here.path / name).read_bytes() == (elsewhere.path / name).read_bytes()
+    assert here.fingerprint != prepare(world, seed=1).fingerprint
 
 
 def test_rows_are_as_the_contract_says(world):

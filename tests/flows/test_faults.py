@@ -157,6 +157,6 @@ def test_broken_mlflow_server_costs_seconds_and_no_number(
     assert "+ finetune" in result.stdout
     newest = max((root / "journal").glob("2*"), key=lambda path: path.name)
     lines = (newest / "finetune.jsonl").read_text()
-    assert "train_loss" in lines or "loss" in lines
+    assert '"train/loss"' in lines
     synced = mill_here("store", "sync", "--root", str(root)).stdout
     assert "records" in synced

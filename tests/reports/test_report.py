@@ -17,7 +17,7 @@ from pipeline.reports.comparing import (
     model_minus_baseline,
     subset_bits_per_byte,
 )
-from pipeline.reports.curves import DARK, funnel_png, loss_curve_png
+from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curve_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.html import render_html
 from pipeline.reports.markdown import escaped, fenced, render_markdown
@@ -214,8 +214,22 @@ def test_evaluation_rows_hold_bits_and_exact_match(world):
     )
 
 
+def tallest(png: bytes, colour: str) -> float:
+    """The largest share of any column of a picture that has about this colour."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.int64)
+    wanted = np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
+    return float((np.abs(pixels - wanted).sum(axis=2) < 120).mean(axis=0).max())
+
+
 def test_the_turning_point_is_drawn_only_where_validation_turned(world):
-    assert loss_curve_png(world.run.base) != loss_curve_png(world.run.tuned)
+    turned, falling = (
+        loss_curve_png(checkpoint) for checkpoint in (world.run.tuned, world.run.base)
+    )
+    assert tallest(turned, LIGHT.second) > 0.3  # a dashed line over the height of the axes
+    assert tallest(falling, LIGHT.second) < 0.1  # a ring and a word
+
+
+def test_the_same_run_gives_the_same_picture(world):
     assert loss_curve_png(world.run.base) == loss_curve_png(world.run.base)
 
 

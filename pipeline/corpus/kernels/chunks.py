@@ -195,6 +195,7 @@ def expand(
 
 @leaf
 def insert(keys: U64, first: I64, new_keys: U64, new_first: I64) -> None:
+    """Put N new keys, and the place each begins at, into a table with free slots for them."""
     for i in range(len(new_keys)):
         slot = find_slot(keys, new_keys[i])
         keys[slot], first[slot] = new_keys[i], new_first[i]

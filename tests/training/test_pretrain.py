@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pydoc_data.topics import topics
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from model.batch import Batch
 from model.checkpoint_io import load_model
 from model.huggingface import export_weights
 from model.optim import AdamWConfig, MuonConfig
@@ -246,6 +248,40 @@ def test_too_many_skipped_steps_in_a_row_end_the_run_with_a_remedy(tmp_path, wor
     monkeypatch.setattr(loop, "Stepper", type("P", (Poisoned,), {"bad": (3, 4, 5)}))
     with pytest.raises(TrainingError, match=r"3 steps in a row.*learning_rate"):
         run(replace(CONFIG, max_skipped_in_row=3), world, tmp_path)
+
+
+class Starved(Stepper):
+    """A stepper in whose memory one row fits."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        compute = self.loss.forward
+
+        def forward(rows: Batch) -> torch.Tensor:
+            if len(rows.inputs) > 1 and torch.is_grad_enabled():  # validation needs less
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 12 bytes")
+            return compute(rows)
+
+        self.loss.forward = forward
+
+
+def test_memory_that_runs_out_is_told_and_recorded_and_costs_no_step(
+    tmp_path, world, heard, monkeypatch
+):
+    whole = run(CONFIG, world, tmp_path / "whole")
+    monkeypatch.setattr(loop, "Stepper", Starved)
+    starved = run(
+        CONFIG, world, tmp_path / "starved", replace(RUNTIME, journal=heard, progress=heard)
+    )
+    rows = CONFIG.batch_rows
+    (halved,) = heard.named("micro_batch_halved")
+    assert (halved["asked"], halved["micro_batch_rows"]) == (rows, 1) and rows > 1
+    (warning,) = heard.named("warning")
+    assert "memory ran out at step" in warning["message"]
+    assert starved.facts["micro_batch_rows"] == 1
+    assert starved.facts["steps"] == whole.facts["steps"]
+    expected, found = curve(whole, "train_loss"), curve(starved, "train_loss")
+    assert found == [(step, pytest.approx(loss, rel=1e-4)) for step, loss in expected]
 
 
 def test_lack_of_memory_names_the_remedy(tmp_path, world, monkeypatch):

@@ -24,7 +24,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
 
 from flows.signals import CORPUS_UNUSUAL, DISK_LOW, GATE_STUCK
-from flows.zombies import HEARTBEAT, OURS, RUNS, SILENCE, replace
+from flows.zombies import OURS, RUNS, SILENT, replace
 from pipeline.store.errors import ConfigError
 
 WEBHOOK_VARIABLE = "GRISTMILL_ALERT_WEBHOOK"
@@ -38,11 +38,13 @@ _RUN_TEXT = (
 )
 _EVENT_TEXT = "{{ ('gristmill: ' ~ event.payload['message']) | tojson }}"
 _EVENTS = {"gate": GATE_STUCK, "corpus": CORPUS_UNUSUAL, "disk": DISK_LOW}
-_STATES = {
-    "late": {"prefect.flow-run.Late"},
-    "failed": {"prefect.flow-run.Failed", "prefect.flow-run.TimedOut"},
-    "crashed": {"prefect.flow-run.Crashed"},
-}
+_FAILED = {"prefect.flow-run.Failed", "prefect.flow-run.TimedOut"}
+_CRASHED, _LATE = "prefect.flow-run.Crashed", "prefect.flow-run.Late"
+_TAKEN = {f"prefect.flow-run.{name}" for name in ("Pending", "Running", "Cancelled", "Completed")}
+LATE = timedelta(minutes=5)
+"""On a pool that takes one run at a time the next one waits, which wakes nobody at once."""
+GRACE = timedelta(seconds=20)
+"""A cancelled run is Crashed first, until its worker says that it was cancelled."""
 
 
 def webhook_url() -> str | None:
@@ -56,12 +58,27 @@ def webhook_url() -> str | None:
     return value
 
 
-def alerts(block: UUID, *, silence: timedelta = SILENCE) -> list[AutomationCore]:
+def alerts(
+    block: UUID, *, late: timedelta = LATE, grace: timedelta = GRACE
+) -> list[AutomationCore]:
     """One automation per alert, each calling the webhook block."""
-    made = [_of_runs(name, events, block) for name, events in _STATES.items()]
-    made.append(_silent(block, silence))
-    made += [_of_event(name, event, block) for name, event in _EVENTS.items()]
-    return made
+    waited = f"late: no worker took it for {late.total_seconds() / 60:.0f} minutes"
+    not_silent = {**RUNS, "prefect.state-message": f"!{SILENT}*"}
+    silent = {**RUNS, "prefect.state-message": f"{SILENT}*"}
+    runs = [
+        ("late", "A run is late.", _unless(_LATE, _TAKEN, late, RUNS), waited),
+        ("failed", "A run is failed.", _at_once(_FAILED, RUNS), "failed"),
+        (
+            "crashed", "A run is crashed.",
+            _unless(_CRASHED, {"prefect.flow-run.Cancelled"}, grace, not_silent), "crashed",
+        ),
+        (
+            "silent", "A run gives no sign of life.",
+            _at_once({_CRASHED}, silent), "silent (no heartbeat)",
+        ),
+    ]  # fmt: skip
+    made = [_automation(name, about, on, _RUN_TEXT % text, block) for name, about, on, text in runs]
+    return made + [_of_event(name, event, block) for name, event in _EVENTS.items()]
 
 
 async def install_alerts(client: PrefectClient, url: str | None) -> list[str]:
@@ -92,9 +109,9 @@ async def _saved_block(url: str) -> UUID:
     return saved
 
 
-def _of_runs(name: str, events: set[str], block: UUID) -> AutomationCore:
-    trigger = EventTrigger(
-        match=ResourceSpecification(RUNS),
+def _at_once(events: set[str], match: dict[str, str]) -> EventTrigger:
+    return EventTrigger(
+        match=ResourceSpecification(match),
         match_related=ResourceSpecification(OURS),
         expect=events,
         for_each={"prefect.resource.id"},
@@ -102,22 +119,20 @@ def _of_runs(name: str, events: set[str], block: UUID) -> AutomationCore:
         threshold=1,
         within=timedelta(0),
     )
-    return _automation(name, f"A run is {name}.", trigger, _RUN_TEXT % name, block)
 
 
-def _silent(block: UUID, silence: timedelta) -> AutomationCore:
-    trigger = EventTrigger(
-        match=ResourceSpecification(RUNS),
+def _unless(event: str, others: set[str], within: timedelta, match: dict[str, str]) -> EventTrigger:
+    """`event`, and none of `others` follows within this time."""
+    return EventTrigger(
+        match=ResourceSpecification(match),
         match_related=ResourceSpecification(OURS),
-        after={HEARTBEAT},
-        expect={HEARTBEAT, "prefect.flow-run.*"},
+        after={event},
+        expect=others,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=silence,
+        within=within,
     )
-    text = _RUN_TEXT % "silent (no heartbeat)"
-    return _automation("silent", "A run gives no sign of life.", trigger, text, block)
 
 
 def _of_event(name: str, event: str, block: UUID) -> AutomationCore:

@@ -32,6 +32,8 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.states import Crashed, State
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
+SILENT = "No sign of life for"
+"""So the message of a run begins that was crashed for its silence; an alert goes by it."""
 SILENCE = timedelta(seconds=100)
 """Three heartbeats of 30 s may be lost."""
 PAUSE = timedelta(seconds=30)
@@ -66,7 +68,7 @@ def crash_on_silence(silence: timedelta = SILENCE) -> AutomationCore:
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,
-                message=f"No sign of life for {silence.total_seconds():.0f} s: worker and run are "
+                message=f"{SILENT} {silence.total_seconds():.0f} s: worker and run are "
                 "gone, or cut off from this server.",
             )
         ],

@@ -6,20 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Crashed, Failed, Scheduled
+from prefect.states import Cancelled, Crashed, Failed, Scheduled
 
 from flows import alerts, signals
 from flows.alerts import install_alerts, webhook_url
 from flows.logs import tell_prefect_the_rest
 from flows.server import PrefectServer
+from flows.zombies import crash_on_silence, install
 from pipeline.store.errors import ConfigError
 from pipeline.tracking.config import default_uri
 from pipeline.tracking.history import Volume, refusals_in_a_row, unusual, volumes
@@ -83,18 +86,19 @@ def test_every_alert_reaches_the_webhook_and_says_what_happened(tmp_path, receiv
     for service in ("TRIGGERS_PROACTIVE_GRANULARITY", "LATE_RUNS_AFTER_SECONDS"):
         monkeypatch.setenv(f"PREFECT_SERVER_SERVICES_{service}", "1")
     monkeypatch.setenv("PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS", "1")
-    plain = alerts.alerts
-    monkeypatch.setattr(alerts, "alerts", lambda block: plain(block, silence=timedelta(seconds=10)))
+    soon = partial(alerts.alerts, late=timedelta(seconds=10), grace=timedelta(seconds=10))
+    monkeypatch.setattr(alerts, "alerts", soon)
     server = PrefectServer(tmp_path / "prefect")
     try:
         server.wait_until_healthy()
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             names = drive(lambda client: install_alerts(client, receiver.url))
+            install([crash_on_silence(timedelta(seconds=10))])
             assert [name.removeprefix(alerts.PREFIX) for name in names] == [
                 "corpus", "crashed", "disk", "failed", "gate", "late", "silent"
             ]  # fmt: skip
 
-            async def runs(client: PrefectClient) -> None:
+            async def begin_all(client: PrefectClient) -> None:
                 flow_id = await client.create_flow_from_name("nightly")
 
                 async def begin(name: str, state: Any) -> Any:
@@ -108,26 +112,38 @@ def test_every_alert_reaches_the_webhook_and_says_what_happened(tmp_path, receiv
                 past = datetime.now(UTC) - timedelta(minutes=5)
                 await begin("owl", Scheduled(scheduled_time=past))
                 await begin("emu", Failed(message='stage "clean" met a \\ and a "quote"'))
-                await begin("auk", Crashed(message="no sign of life"))
+                await begin("auk", Crashed(message="the machine is gone"))
                 silent = await begin("kea", Scheduled(scheduled_time=past + timedelta(days=1)))
+                ended = await begin("gnu", Failed(message="a setting is wrong"))
+                cancelled = await begin("yak", Crashed(message="a termination signal"))
                 await asyncio.sleep(1)
-                emit_event(
-                    "prefect.flow-run.heartbeat",
-                    resource={"prefect.resource.id": f"prefect.flow-run.{silent}"},
-                    related=[{"prefect.resource.id": "prefect.tag.gristmill",
-                              "prefect.resource.role": "tag"}],
-                )  # fmt: skip
+                await client.set_flow_run_state(cancelled, Cancelled(), force=True)
+                # The first sign of life of a run that fails at once comes after its end.
+                for identifier in (silent, ended):
+                    emit_event(
+                        "prefect.flow-run.heartbeat",
+                        resource={"prefect.resource.id": f"prefect.flow-run.{identifier}"},
+                        related=[{"prefect.resource.id": "prefect.tag.gristmill",
+                                  "prefect.resource.role": "tag"}],
+                    )  # fmt: skip
 
-            drive(runs)
+            drive(begin_all)
             for event in (signals.CORPUS_UNUSUAL, signals.GATE_STUCK, signals.DISK_LOW):
                 signals._emit(event, "pydocs", f"{event} 中文 'quoted' \"twice\"", look="here")
             tell_prefect_the_rest()  # or the next test's events would go to this server
             told = receiver.wait_for(
                 "late", "failed", "crashed", "silent", "gate", "corpus", "disk", seconds=90
             )
-            assert told["failed"].startswith("gristmill: run emu is failed.")
-            assert told["failed"].endswith('stage "clean" met a \\ and a "quote"')
-            assert "no sign of life" in told["crashed"]
+            emu = next(one["text"] for one in receiver.told if " emu " in one["text"])
+            assert emu.startswith("gristmill: run emu is failed.")
+            assert emu.endswith('stage "clean" met a \\ and a "quote"')
+            runs = ("late", "failed", "crashed", "silent")
+            texts = [(one["alert"], one["text"].split()[2]) for one in receiver.told]
+            assert {pair for pair in texts if pair[0] in runs} == {
+                ("late", "owl"), ("failed", "emu"), ("failed", "gnu"), ("crashed", "auk"),
+                ("silent", "kea"),
+            }  # fmt: skip
+            assert "the machine is gone" in told["crashed"]
             assert "owl is late" in told["late"]
             assert "kea is silent" in told["silent"]
             assert told["disk"] == "gristmill: gristmill.disk.low 中文 'quoted' \"twice\""
@@ -139,7 +155,8 @@ def test_every_alert_reaches_the_webhook_and_says_what_happened(tmp_path, receiv
             listed = drive(lambda client: client.read_automations())
             assert "s3cret" not in "".join(one.model_dump_json() for one in listed)
             assert drive(lambda client: install_alerts(client, None)) == []
-            assert [a.name for a in drive(lambda client: client.read_automations())] == []
+            left = [a.name for a in drive(lambda client: client.read_automations())]
+            assert left == [crash_on_silence().name]
     finally:
         server.stop()
 
@@ -155,8 +172,8 @@ def test_the_address_is_checked_and_never_repeated(monkeypatch):
 
 def test_the_runbook_has_a_section_for_every_alert():
     text = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
-    for name in (*alerts._STATES, "silent", *alerts._EVENTS):
-        assert f"\n## {name}\n" in text, name
+    for alert in alerts.alerts(uuid4()):
+        assert f"\n## {alert.name.removeprefix(alerts.PREFIX)}\n" in text, alert.name
 
 
 @pytest.mark.parametrize(

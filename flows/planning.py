@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ import psutil
 from flows.display import Display
 from flows.plan import Prediction, Workload, predicted_rows
 from flows.run import Run, open_run
+from model.objectives import objective_for
 from pipeline.config import RunConfig
+from pipeline.stages.train_tokenizer import check_files
 from pipeline.store.errors import DataError
-from pipeline.training.config import Minutes, PretrainConfig, Tokens
+from pipeline.training.config import HuggingFace, Minutes, PretrainConfig, Tokens
+from pipeline.training.start import weight_files
 
 # Text per byte of input; measured on this Python's packages, and usual for compressed text.
 TEXT_SHARE = {"pydocs": 0.15, ".gz": 4.0, ".zst": 4.0, ".parquet": 3.0}
@@ -25,6 +28,7 @@ def predict(config: RunConfig, *, root: Path, graph: Callable[[Run], Any]) -> Pr
     display = Display(quiet=True)
     with open_run(config, root=root, display=display, name="plan", planning=True) as run:
         graph(run)
+    _check_files(config, {record.stage for record in run.records if record.outcome == "build"})
     builds = any(record.outcome == "build" for record in run.records)
     load_ = workload(config, root) if builds else Workload(0, 0, 0, 0, 0, None, 0, 1)
     return Prediction(
@@ -34,6 +38,17 @@ def predict(config: RunConfig, *, root: Path, graph: Callable[[Run], Any]) -> Pr
         disk_free=float(shutil.disk_usage(root).free),
         price_per_hour=config.runtime.price_per_hour,
     )
+
+
+def _check_files(config: RunConfig, built: Collection[str]) -> None:
+    """MillError for a tokenizer or weights to start from that the stages could not take.
+
+    A plan does not come so far as to open them where what they build on is missing.
+    """
+    if "tokenizer" in built:
+        check_files(config.tokenizer)
+    if "pretrain" in built and isinstance(config.pretrain.start, HuggingFace):
+        weight_files(config.pretrain.start)
 
 
 def workload(config: RunConfig, root: Path) -> Workload:
@@ -90,4 +105,6 @@ def model_cost(pretrain: PretrainConfig, tokenizer: Any) -> tuple[float, float, 
     # About 34 bytes per position, layer and dimension in 16 bit (Korthikanti et al. 2022, eq. 2,
     # without the attention term, which fused attention does not store), doubled for fp32 parts.
     activations = positions * model.width * model.layers * 68.0
-    return float(model.num_parameters()), float(model.flops_per_token()), activations
+    share = (pretrain.objective or objective_for(model.attention)).predicted_share
+    flops = model.flops_per_token(predicted_share=share)
+    return float(model.num_parameters()), float(flops), activations

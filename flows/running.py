@@ -5,7 +5,7 @@ after them.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,20 +39,36 @@ def run_config(
         from httpx import HTTPError
         from prefect.exceptions import PrefectException
 
+        from flows import corpus
         from flows.continue_training import continue_training, run_night
+        from flows.executing import execute
         from flows.failure import RunFailed
         from flows.language_model import language_model, run_language_model
         from flows.logs import quiet_user_errors, tell_prefect_the_rest
         from flows.outage import is_outage, own_reason
         from flows.run import Call, called_with, sigterm_as_exit
         from flows.stages import NAMES
-        from pipeline.config import validate
+        from pipeline.config import EARLY, RunConfig, validate, validate_until_tokenize
         from pipeline.store.fingerprint import plain
 
         if only is not None and only not in NAMES:
             raise ConfigError(f"--only={only} is no stage; stages are {', '.join(NAMES)}")
-        config = validate(settings, where=str(path), overrides=overrides)
-        run_it = run_night if night else run_language_model
+        run_it: Callable[..., object] = run_night if night else run_language_model
+        flow: Callable[..., object] = continue_training if night else language_model
+        if only in EARLY:
+            config, wrong = validate_until_tokenize(
+                settings, where=str(path), only=only, overrides=overrides
+            )
+            if wrong is not None:
+                display.line(f"warning: later stages could not run: {wrong}", style="yellow")
+                flow = corpus.corpus
+
+                def run_it(config: RunConfig, call: Call, *, orchestrated: bool) -> object:
+                    return execute(
+                        config, corpus.graph, name="corpus", call=call, orchestrated=orchestrated
+                    )
+        else:
+            config = validate(settings, where=str(path), overrides=overrides)
         call = Call(display, only, command=_command(path, overrides, only, orchestrated, night))
         quiet_user_errors()
         if not orchestrated:
@@ -67,7 +83,7 @@ def run_config(
         stack.enter_context(sigterm_as_exit())
         try:
             with called_with(call):
-                (continue_training if night else language_model)(config=plain(config))
+                flow(config=plain(config))
         except (HTTPError, PrefectException, RuntimeError) as error:
             reason = own_reason(error)
             if reason is not None:

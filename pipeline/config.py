@@ -37,6 +37,8 @@ from pipeline.training.classifying import ClassifyConfig
 from pipeline.training.config import DECIDED_BY_SIZE, FinetuneConfig, PretrainConfig
 from pipeline.wrong_settings import explained
 
+EARLY = ("eval_set", "clean", "tokenizer", "tokenize")
+"""The stages that need no section of a later one."""
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"
 
 
@@ -194,6 +196,17 @@ class RunConfig(CorpusConfig):
         return {**settings, "export": {**export, "name": name}}
 
     @model_validator(mode="after")
+    def _licences_belong_to_sources(self) -> "RunConfig":
+        sources = [source.name for source in self.clean.sources]
+        unknown = sorted(set(self.export.source_licenses) - set(sources))
+        if unknown:
+            raise ValueError(
+                f"export.source_licenses names {', '.join(unknown)}, clean.sources has "
+                f"{', '.join(sources)}; licences stand under the names of the sources"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _encoders_are_not_tuned_on_answers(self) -> "RunConfig":
         missing = [name for name in ("examples", "finetune") if getattr(self, name) is None]
         wrong = None
@@ -258,6 +271,26 @@ def validate(
         return RunConfig.model_validate(_with_room_for_size(settings, overrides))
     except ValidationError as error:
         raise ConfigError(explain(error, where=where)) from error
+
+
+def validate_until_tokenize(
+    settings: Mapping[str, Any], *, where: str, only: str, overrides: Sequence[str] = ()
+) -> tuple[RunConfig, str | None]:
+    """For `--only` one of EARLY: settings whose later sections are absent or wrong will do.
+
+    Returns what is wrong with those beside the RunConfig, None where nothing is. In their places it
+    has the simplest that validate; no stage up to `tokenize` reads them.
+    """
+    try:
+        return validate(settings, where=where, overrides=overrides), None
+    except ConfigError as error:
+        early = CorpusConfig.model_fields.keys() | {"tokenizer", "tokenize"}
+        known = {key: value for key, value in settings.items() if key in early}
+        if only in ("eval_set", "clean"):  # which need no tokenizer either
+            known = {**known, "tokenizer": {"kind": "trained"}, "tokenize": {}}
+        later = {"pretrain": {"model": {"kind": "bert"}}, "registry": {"name": "corpus"}}
+        config = validate({**known, **later}, where=where, overrides=overrides)
+        return config, str(error)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

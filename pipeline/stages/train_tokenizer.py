@@ -172,6 +172,17 @@ def train_tokenizer(
     return TrainedTokenizer(path, key.fingerprint)
 
 
+def check_files(config: AnyTokenizerConfig) -> None:
+    """ConfigError or DataError for a tokenizer that is to be taken from files and cannot be.
+
+    For plans: before anything is built. Imported ranks are looked for when the stage runs.
+    """
+    if isinstance(config, HuggingFaceTokenizerConfig):
+        adopt(Path(config.path).expanduser())
+    elif isinstance(config, PublishedTokenizerConfig) and config.file:
+        find_ranks(config.name, [Path(config.file).expanduser()])
+
+
 def _published(
     config: PublishedTokenizerConfig, places: Sequence[Path], *, root: Path, runtime: Runtime
 ) -> TrainedTokenizer:

@@ -6,13 +6,15 @@ was unfinished, three times at most. Worker modules load neither torch nor prefe
 
 import multiprocessing
 import multiprocessing.forkserver
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.store.errors import ArtifactError
+from pipeline.store.errors import ArtifactError, ConfigError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -45,12 +47,34 @@ def process_pool(workers: int, preload: Sequence[str] = ()) -> Iterator[Executor
     if workers <= 1:
         yield InlineExecutor()
         return
+    _refuse_unguarded_script()
     start_server(preload)
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _refuse_unguarded_script() -> None:
+    """ConfigError where every worker would run the caller's whole script again, and die of it.
+
+    A worker imports the script that started it, under another name than `__main__`: that is what
+    `multiprocessing` does wherever processes are not forked from the caller itself.
+    """
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None:
+        return  # a notebook, a prompt, `python -c`, or `python -m`, which workers do not run again
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return  # no script that a worker could read either
+    if "__name__" not in text:
+        raise ConfigError(
+            f"{file} starts worker processes, which would each run the whole script again; put its "
+            'calls below `if __name__ == "__main__":`, or set runtime.workers to 1'
+        )
 
 
 def start_server(preload: Sequence[str]) -> None:

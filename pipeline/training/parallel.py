@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed
@@ -29,7 +30,7 @@ from pipeline.training.devices import Distribution, World
 
 _FORWARD = "forward_sync_buffers"  # its name from torch 2.13 on; the old one then warns
 _KNOWN = inspect.signature(DistributedDataParallel).parameters
-_KEEPS_BUFFERS = {_FORWARD if _FORWARD in _KNOWN else "broadcast_buffers": False}
+_KEEPS_BUFFERS: dict[str, Any] = {_FORWARD if _FORWARD in _KNOWN else "broadcast_buffers": False}
 
 
 @dataclass(frozen=True)

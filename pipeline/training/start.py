@@ -128,13 +128,7 @@ def _find(start: AnyStart, root: Path) -> Start:
         folder = str(checkpoint.weights_path.parent)
         return Start(model, folder, "ours", {"kind": "checkpoint"}, (checkpoint.key,))
     if isinstance(start, HuggingFace):
-        directory = Path(start.path).expanduser()
-        files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
-        if not files[0].is_file() or len(files) < 2:
-            raise ConfigError(
-                f"pretrain.start.path={start.path} holds no config.json with *.safetensors beside "
-                "it; give the directory of a downloaded model"
-            )
+        directory, files = Path(start.path).expanduser(), weight_files(start)
         content = digest({file.name: sha256_file(file) for file in files})
         model = model_config_from_dict(plain(_imported(directory).config))
         return Start(
@@ -145,6 +139,18 @@ def _find(start: AnyStart, root: Path) -> Start:
         f"pretrain.start names the registered model {start.name}@{start.alias}, which only the "
         "tracking store knows; run through `mill run`, or give {kind: huggingface, path: ...}"
     )
+
+
+def weight_files(start: HuggingFace) -> list[Path]:
+    """config.json and the weights beside it; ConfigError where one or the other is missing."""
+    directory = Path(start.path).expanduser()
+    files = [directory / "config.json", *sorted(directory.glob("*.safetensors"))]
+    if not files[0].is_file() or len(files) < 2:
+        raise ConfigError(
+            f"pretrain.start.path={start.path} holds no config.json with *.safetensors beside "
+            "it; give the directory of a downloaded model"
+        )
+    return files
 
 
 def _checkpoint(start: FromCheckpoint, root: Path) -> Checkpoint:

@@ -143,6 +143,32 @@ def test_changed_finetune_setting_rebuilds_only_what_follows(small_run, tmp_path
     assert built == ["finetune", "evaluate-tuned", "export-tuned"]
 
 
+def test_only_an_early_stage_needs_no_section_of_a_later_one(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"Text {name} says how a loop reads lines. " * 40)
+    sources = [{"kind": "text", "name": "a", "paths": [str(tmp_path / "*.txt")]}]
+    settings = {"root": str(tmp_path / "runs"), "clean": {"sources": sources}, "pretrain": {"x": 1}}
+    config = write_settings(tmp_path / "short.yaml", settings)
+    made = mill_here("run", str(config), "--only", "eval_set", "--no-prefect").stdout
+    assert "eval_set@" in made and "pretrain.x" in made and "registry" in made
+    refused = mill_here("run", str(config), "--only", "tokenizer", "--no-prefect", check=False)
+    assert refused.returncode == 2 and "tokenizer: Field required" in refused.stderr
+    refused = mill_here("run", str(config), "--only", "pretrain", "--no-prefect", check=False)
+    assert refused.returncode == 2 and "registry" in refused.stderr
+
+
+def test_plan_refuses_files_that_the_stages_could_not_take(tmp_path: Path) -> None:
+    config = str(Path(__file__).parents[2] / "flows" / "configs" / "tiny.yaml")
+    for override, wrong in (
+        ("tokenizer={kind: huggingface, path: /nowhere}", "tokenizer.path=/nowhere holds no"),
+        ("tokenizer={kind: published, name: gpt2, file: /nowhere}", "looked in /nowhere"),
+        ("pretrain.start={kind: huggingface, path: /nowhere}", "start.path=/nowhere holds no"),
+        ("export.source_licenses={pydoc: MIT}", "clean.sources has pydocs"),
+    ):
+        refused = mill_here("plan", config, f"root={tmp_path}", override, check=False)
+        assert refused.returncode in (2, 3) and wrong in refused.stderr, refused.stderr
+
+
 def test_only_runs_one_stage_and_refuses_when_its_inputs_are_missing(small_run, tmp_path):
     root = tmp_path / "root"
     config = write_settings(tmp_path / "small.yaml", small_settings(root))

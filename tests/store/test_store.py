@@ -328,3 +328,19 @@ def test_overrides_reach_into_lists_and_refuse_what_is_not_there():
         apply_override(tree, "clean.sources.7.name=b")
     with pytest.raises(ConfigError):
         apply_override(tree, "no-equals-sign")
+
+
+def test_script_that_workers_would_run_again_is_told_to_guard_its_calls(tmp_path: Path) -> None:
+    calls = (
+        "from pipeline.store.executor import run_jobs\n"
+        "from pipeline.store.runtime import Runtime\n"
+        "{guard}print(run_jobs(Runtime(workers=2), len, ['a', 'bb']))\n"
+    )
+    for guard, code, told in (("", 1, "if __name__"), ("if __name__ == '__main__': ", 0, "[1, 2]")):
+        script = tmp_path / "script.py"
+        script.write_text(calls.format(guard=guard))
+        result = subprocess.run(
+            [sys.executable, str(script)], capture_output=True, text=True, timeout=60,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        assert result.returncode == code and told in result.stdout + result.stderr

@@ -1,15 +1,18 @@
 """The fault table's own tests: signals, full disks, damage and hostile names in every stage."""
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from flows.leftovers import temporaries, unfinished
 from pipeline.artifacts import finished_artifacts
 from pipeline.store.errors import ArtifactError
 from pipeline.store.manifest import is_finished, read_manifest, verify
@@ -87,6 +90,23 @@ def test_root_that_cannot_be_written_is_refused_before_work(tmp_path: Path) -> N
     config = write_settings(tmp_path / "small.yaml", small_settings(Path("/proc/gristmill")))
     result = mill_here("run", str(config), "--no-prefect", check=False)
     assert result.returncode == 2 and "cannot be written" in result.stderr
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_on_one_root_build_everything_once(
+    small_run: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    settings = untracked_settings(root)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run_in_child, [settings, settings])) == [0, 0]
+    records = [json.loads(path.read_text()) for path in root.glob("journal/*/stages.json")]
+    assert len(records) == 2
+    built = [row["title"] for rows in records for row in rows if row["outcome"] == "built"]
+    assert len(built) == len(set(built)) == sum(row["outcome"] != "done" for row in records[0])
+    assert identities(root) == identities(small_run)
+    assert list(temporaries(root, older_than_seconds=0)) == []
+    assert list(unfinished(root, older_than_seconds=0)) == []
 
 
 @pytest.mark.slow

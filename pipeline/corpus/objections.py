@@ -77,14 +77,18 @@ def keeps(step: Filter, row: Row) -> bool:
 
 
 def _collect(one: Asked, languages: Sequence[str | None], head: Sequence[Row]) -> None:
+    if len(one.neutral) >= _MAX_NEUTRAL or not head:
+        return
+    names = row_of(one.label, {name: name for name in head[0]}).values()
     for number in np.flatnonzero(applicable(one.step, languages)):
-        row = row_of(one.label, head[int(number)])
+        record = head[int(number)]
+        if flags_of({name: record[name] for name in names}) in one.neutral:
+            continue
+        row = row_of(one.label, record)
         if not row or any(value is None for value in row.values()):
             continue
-        flags = flags_of(row)
-        new = flags not in one.neutral and len(one.neutral) < _MAX_NEUTRAL
-        if new and keeps(one.step, row):
-            one.neutral[flags] = row
+        if keeps(one.step, row) and len(one.neutral) < _MAX_NEUTRAL:
+            one.neutral[flags_of(row)] = row
 
 
 def all_objections(asked: Sequence[Asked], part: MeasuredPart) -> Masks:

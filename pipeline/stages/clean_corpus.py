@@ -144,7 +144,7 @@ def clean_corpus(
     `dedup.known_parts: skip` only what no earlier corpus was made from is looked at, and a corpus
     of it may be empty: everything in the new files was known.
     """
-    runtime = runtime.preloading(WORKERS_LOAD)
+    runtime = runtime.preloading(WORKERS_LOAD, at_once=not (root / STAGE).exists())
     raw_parts = read_sources(config.sources, root=root, runtime=runtime)
     earlier = earlier_corpora(config.dedup, root)
     if config.dedup.known_parts == "skip":

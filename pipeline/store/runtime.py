@@ -87,9 +87,12 @@ class Runtime:
         with process_pool(self.workers, self.preload) as pool:
             yield pool
 
-    def preloading(self, *modules: str) -> "Runtime":
-        """The same, its workers finding `modules` loaded; they are being loaded from now on."""
-        if self.executor_kind == "local" and self.workers > 1 and self.may_build:
+    def preloading(self, *modules: str, at_once: bool = True) -> "Runtime":
+        """The same, its workers finding `modules` loaded.
+
+        They are being loaded from now on, or with the first pool: for work that is likely done.
+        """
+        if at_once and self.executor_kind == "local" and self.workers > 1 and self.may_build:
             start_server(modules)
         return replace(self, preload=modules)
 

@@ -28,6 +28,7 @@ STAGE = "read"
 STAGE_VERSION = 2
 HASH_BYTES = 1 << 20
 MAX_HASHING_THREADS = 8
+MAX_HANDFUL = 64  # files looked at by one task: a file that rests costs less than a task
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,15 @@ def jobs_of(
     units = source.units(root)
     files = [file for unit in units for file in unit.files]
     threads = max(1, min(MAX_HASHING_THREADS, runtime.workers))
+    size = max(1, min(MAX_HANDFUL, len(files) // (8 * threads)))
+    handfuls = [files[i : i + size] for i in range(0, len(files), size)]
+    known: dict[tuple[str, str], _Inspected] = {}
     with ThreadPoolExecutor(threads) as pool:  # hashing and reading release the GIL
-        known = dict(
-            zip(
-                [(file.path, file.name) for file in files],
-                pool.map(lambda file: _inspected(source, file, cache, unsteady), files),
-                strict=True,
-            )
+        looks = pool.map(
+            lambda some: [_inspected(source, file, cache, unsteady) for file in some], handfuls
         )
+        for some, found in zip(handfuls, looks, strict=True):
+            known.update(((f.path, f.name), one) for f, one in zip(some, found, strict=True))
     cache.save()
     jobs = []
     for unit in units:

@@ -8,6 +8,7 @@ is the content of each file.
 
 import ast
 import gc
+import os
 import re
 import sys
 import sysconfig
@@ -50,6 +51,7 @@ SKIPPED_INTERNALS = frozenset(
     "_dynamo _export _functorch _higher_order_ops _incubating _inductor _internal "
     "_migrations".split()
 )
+SKIPPED = SKIPPED_DIRECTORIES | SKIPPED_INTERNALS
 # Generated: protocol buffers, and transformers' model files (a fifth of all source bytes, one class
 # docstring in many variations; the configurations beside them describe the models).
 SKIPPED_MODULES = re.compile(
@@ -252,20 +254,22 @@ def _bases(package: str, search_paths: Iterable[str]) -> Iterator[Path]:
         return
 
 
-def _module_files(directory: Path, *, prefix: str, package: str) -> Iterator[InputFile]:
+def _module_files(directory: str | Path, *, prefix: str, package: str) -> Iterator[InputFile]:
     """`package/dotted.module` for every `.py` file below `directory`; private parts included."""
-    for path in directory.iterdir():
-        name = path.name
-        if path.is_dir():
-            if name not in SKIPPED_DIRECTORIES | SKIPPED_INTERNALS and name.isidentifier():
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    for entry in found:
+        name = entry.name
+        if entry.is_dir():
+            if name not in SKIPPED and name.isidentifier():
                 inner = f"{prefix}.{name}" if prefix else name
-                yield from _module_files(path, prefix=inner, package=package)
+                yield from _module_files(entry.path, prefix=inner, package=package)
         elif name.endswith(".py"):
             stem = name[:-3]
             inner = f"{prefix}.{stem}" if prefix else stem
             module = prefix if stem == "__init__" else inner
             if module and stem.isidentifier() and not SKIPPED_MODULES.match(module):
-                yield InputFile(str(path), f"{package}/{module}")
+                yield InputFile(entry.path, f"{package}/{module}")
 
 
 def _split(name: str, files: list[InputFile]) -> list[InputUnit]:
@@ -277,7 +281,7 @@ def _split(name: str, files: list[InputFile]) -> list[InputUnit]:
             runs.append([])
             held = 0
         runs[-1].append(file)
-        held += Path(file.path).stat().st_size
+        held += os.stat(file.path).st_size
     if len(runs) == 1:
         return [InputUnit(name, tuple(runs[0]))]
     return [InputUnit(f"{name}-{i}", tuple(run)) for i, run in enumerate(runs, start=1)]

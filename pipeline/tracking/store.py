@@ -65,14 +65,25 @@ def open_store(uri: str, root: Path, experiment: str) -> Store:
     client = open_client(uri, root)
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        location = default_artifacts(root) if uri == default_uri(root) else None
+        place = _artifact_location(uri, root)
         try:
-            return Store(uri, client, client.create_experiment(experiment, location, KIND))
+            return Store(uri, client, client.create_experiment(experiment, place, KIND))
         except MlflowException as error:
             found = client.get_experiment_by_name(experiment)  # another process was faster
             if found is None:
                 raise error from None
     return Store(uri, client, _active(client, found))
+
+
+def _artifact_location(uri: str, root: Path) -> str | None:
+    """Where files of a new experiment go; None: the server decides.
+
+    A database without a server has nobody to decide, and MLflow would take `mlruns` in whatever
+    directory the process runs.
+    """
+    if uri.startswith("sqlite:"):
+        return default_artifacts(Path(uri.removeprefix("sqlite:///")).parent)
+    return None if uri.startswith("http") else default_artifacts(root)
 
 
 def _active(client: MlflowClient, experiment: Experiment) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from flows.cli import main
 from pipeline.stages.register import RegistryConfig, register
@@ -51,6 +52,16 @@ def test_promote_and_rollback_find_the_configured_store(
     assert "version 1 (champion)" in capsys.readouterr().out
     _, label = model_directory(f"models:/{NAME}@champion", root=world.root)
     assert label == f"{NAME} version 1"
+
+
+def test_files_lie_beside_a_database_without_a_server(
+    elsewhere: TrackingConfig, tmp_path: Path
+) -> None:
+    assert elsewhere.uri is not None
+    client = MlflowClient(elsewhere.uri, elsewhere.uri)
+    place = client.get_experiment_by_name(elsewhere.experiment).artifact_location
+    assert place == (tmp_path / "server" / "mlartifacts").as_uri()
+    assert Path(place.removeprefix("file://")).is_dir()
 
 
 def test_a_store_named_by_hand_wins_and_a_wrong_one_is_a_clear_error(

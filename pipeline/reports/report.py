@@ -45,6 +45,8 @@ def pictures_of(sections: list[Section]) -> list[Picture]:
 
 def _title(run: RunFacts) -> tuple[str, str]:
     names = [str(entry.get("name")) for entry in run.registrations if entry.get("name")]
+    # What the run is about comes last: after a base, but before the classifiers made of an encoder.
+    names = names[: len(names) - len(run.class_evals)] or names
     title = names[-1] if names else run.name
     ended = [str(a.manifest.provenance.get("ended", "")) for _, a in run.artifacts()]
     newest = max((text for text in ended if text), default="")

@@ -275,6 +275,12 @@ def _check_auto(config: PretrainConfig) -> None:
         )
     if not isinstance(config.start, Scratch):
         raise ValueError("size: auto chooses a new model; leave start out, or name a horizon")
+    if config.objective is not None and config.objective.attention != "causal":
+        raise ValueError(
+            f"size: auto chooses a decoder, objective.kind={config.objective.kind} needs "
+            f"{config.objective.attention} attention; leave objective out, or choose model and "
+            "horizon yourself"
+        )
     for name in DECIDED_BY_SIZE:
         if getattr(config, name) != PretrainConfig.__dataclass_fields__[name].default:
             raise ValueError(f"{name} is chosen by size: auto; leave it out, or leave size out")

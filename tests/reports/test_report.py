@@ -3,6 +3,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curve_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.html import render_html
 from pipeline.reports.markdown import escaped, fenced, render_markdown
+from pipeline.reports.report import _title as headings
 from pipeline.reports.report import report_markdown, write_report
 from pipeline.reports.sections import report_sections
 from pipeline.reports.tables import evaluation_rows, funnel_rows
@@ -260,6 +262,16 @@ def test_a_damaged_curve_is_named(tmp_path):
 def test_labels_in_any_script_and_with_dollars_are_drawn():
     rows = [{"step": "读取 $x^2$ \\frac", "documents": 3}, {"step": "kept", "documents": 3}]
     assert funnel_png(rows, DARK).startswith(b"\x89PNG")
+
+
+def test_a_report_is_called_by_the_encoder_not_by_the_classifiers_made_of_it() -> None:
+    names = ("pydocs-bert", "pydocs-bert-library", "pydocs-bert-code")
+    run = RunFacts(run_id="r", registrations=[{"name": name} for name in names])
+    two = (EvalReport(Path("a"), "0" * 64), EvalReport(Path("b"), "1" * 64))
+    assert headings(replace(run, registrations=run.registrations[:1]))[0] == "pydocs-bert"
+    assert headings(replace(run, class_evals=two))[0] == "pydocs-bert"
+    tuned = [{"name": "pydocs-base"}, {"name": "pydocs"}]
+    assert headings(replace(run, registrations=tuned))[0] == "pydocs"
 
 
 def test_titles_are_escaped_in_both_forms():

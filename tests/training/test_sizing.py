@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from model.averaging import WeightAverage
+from model.objectives import MaskedLM, SpanCorruption
 from pipeline.stages.pretrain import pretrain
 from pipeline.store.errors import ArtifactError
 from pipeline.store.files import read_json, write_text
@@ -154,3 +155,9 @@ def test_a_damaged_record_is_named(tmp_path, monkeypatch, content):
 def test_half_a_choice_is_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         PretrainConfig(**settings)
+
+
+def test_a_size_chosen_for_a_decoder_is_refused_for_another_objective() -> None:
+    for objective in (MaskedLM(), SpanCorruption()):
+        with pytest.raises(ValueError, match="size: auto chooses a decoder"):
+            PretrainConfig(size="auto", budget=Tokens(1_000_000), objective=objective)

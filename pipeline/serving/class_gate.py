@@ -24,7 +24,7 @@ def class_gate(
         return Verdict(
             False,
             f"measured on {', '.join(ours)}, the champion on {', '.join(theirs)}: different labels "
-            "never promote; only `registry promote` makes it champion",
+            "never promote; only `mill registry promote` makes it champion",
         )
     own, before = measured(candidate), measured(champion)
     if "accuracy" not in own:

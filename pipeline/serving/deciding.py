@@ -61,7 +61,7 @@ def decide(
         reason = version.tags.get(REASON_TAG, "it is the champion already")
         return Decision(Verdict(True, reason))
     if version.tags.get(GATE_TAG) == ROLLED_BACK:
-        reason = "it was rolled back by hand; only `registry promote` brings it back"
+        reason = "it was rolled back by hand; only `mill registry promote` brings it back"
         return Decision(Verdict(False, reason))
     if champion is None:
         return Decision(gate.first_champion(report, NEEDED.get(candidate.form, "bits_per_byte")))

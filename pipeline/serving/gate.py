@@ -211,12 +211,14 @@ def _answers(
         return (
             f"its response loss counts {a.num_rows} answers, the champion's {b.num_rows} (those "
             "that do not fit a context are left out), and they are not the same: not comparable; "
-            "only `registry promote` makes it champion"
+            "only `mill registry promote` makes it champion"
         )
     difference = a["nats"].to_numpy() - b["nats"].to_numpy()
     count = len(difference)
     if count < 2:
-        return f"{count} held-out answers say nothing about others; only `registry promote` can"
+        return (
+            f"{count} held-out answers say nothing about others; only `mill registry promote` can"
+        )
     interval = bootstrap_ratio(
         difference, np.ones(count), draws=DRAWS, seed=0, confidence=confidence
     )

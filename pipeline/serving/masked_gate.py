@@ -36,7 +36,7 @@ def masked_gate(
                 False,
                 f"measured on {', '.join(ours) or f'no {what}'}, the champion on "
                 f"{', '.join(theirs) or f'no {what}'}: different "
-                f"{what} never promote; only `registry promote` makes it champion",
+                f"{what} never promote; only `mill registry promote` makes it champion",
             )
     own, before = measured(candidate), measured(champion)
     if figure not in own:

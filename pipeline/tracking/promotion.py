@@ -47,7 +47,7 @@ def rollback(root: Path, name: str, *, tracking: TrackingConfig | None = None) -
         if current is None or previous is None or previous.number == current.number:
             raise ArtifactError(
                 f"{name} has no {'champion' if current is None else 'previous champion'} at "
-                f"{registry.uri}; choose a version with `registry promote {name} VERSION`"
+                f"{registry.uri}; choose a version with `mill registry promote {name} VERSION`"
             )
         registry.point(CHAMPION, previous)
         registry.clear(name, PREVIOUS)

@@ -40,6 +40,8 @@ DECIDED_BY_SIZE = (
 )  # fmt: skip
 """What `size: auto` chooses; none of it may be set beside it."""
 
+FEWEST_TOKENS = 1_000  # guess; from 10 tokens 32 layers of 2048 were chosen
+
 
 def required(description: str, **limits: Any) -> Any:
     """A dataclass field without a default, described and bounded like `setting`."""
@@ -280,6 +282,11 @@ def _check_auto(config: PretrainConfig) -> None:
             f"size: auto chooses a decoder, objective.kind={config.objective.kind} needs "
             f"{config.objective.attention} attention; leave objective out, or choose model and "
             "horizon yourself"
+        )
+    if isinstance(config.budget, Tokens) and config.budget.tokens < FEWEST_TOKENS:
+        raise ValueError(
+            f"budget.tokens={config.budget.tokens} is too little to choose a size by; give at "
+            f"least {FEWEST_TOKENS:,}, or choose model and horizon yourself"
         )
     for name in DECIDED_BY_SIZE:
         if getattr(config, name) != PretrainConfig.__dataclass_fields__[name].default:

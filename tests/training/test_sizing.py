@@ -161,3 +161,8 @@ def test_a_size_chosen_for_a_decoder_is_refused_for_another_objective() -> None:
     for objective in (MaskedLM(), SpanCorruption()):
         with pytest.raises(ValueError, match="size: auto chooses a decoder"):
             PretrainConfig(size="auto", budget=Tokens(1_000_000), objective=objective)
+
+
+def test_a_budget_too_small_to_choose_a_size_by_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"budget\.tokens=10 is too little"):
+        PretrainConfig(size="auto", budget=Tokens(10))

@@ -31,7 +31,7 @@ def print_summary(
     run: RunFacts, paths: ReportPaths | None = None, console: Console | None = None
 ) -> None:
     """Print the run's results; `paths` adds where the report lies."""
-    (console or Console()).print(summary(run, paths), highlight=False)
+    (console or Console()).print(summary(run, paths), highlight=False, crop=False)
 
 
 def print_sections(sections: Sequence[Section], console: Console | None = None) -> None:
@@ -68,7 +68,9 @@ def _section(section: Section, *, captions: bool = False) -> list[RenderableType
             if questions > _MAX_QUESTIONS:
                 continue
         shown = _block(block)
-        if shown is not None:
+        if isinstance(block, Code) and shown is not None:
+            parts.append(shown)  # neither wrapped nor moved in: it is there to be copied
+        elif shown is not None:
             parts.append(Padding(shown, (0, 0, 0, 2)))
         if captions and isinstance(block, Table) and block.caption:
             parts.append(Padding(RichText(visible(block.caption), style="dim"), (0, 0, 1, 2)))
@@ -84,7 +86,7 @@ def _block(block: Block) -> RenderableType | None:
         case Table():
             return _table(block)
         case Code():
-            return RichText(visible(block.text), style="cyan")
+            return RichText(visible(block.text), style="cyan", no_wrap=True, overflow="ignore")
         case Origin():
             return RichText(visible("from " + ", ".join(block.references)), style="dim")
         case Continuations():

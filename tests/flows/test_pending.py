@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from uuid import uuid4
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.events import emit_event
+from prefect.events import Event as PrefectEvent
+from prefect.events import RelatedResource, Resource
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.logs import tell_prefect_the_rest
 from flows.server import PrefectServer
 from flows.zombies import (
     HEARTBEAT,
@@ -26,7 +27,8 @@ from flows.zombies import (
 )
 from tests.flows.conftest import Api, until
 
-TAG = [{"prefect.resource.id": "prefect.tag.gristmill", "prefect.resource.role": "tag"}]
+TAG = {"prefect.resource.id": "prefect.tag.gristmill", "prefect.resource.role": "tag"}
+BUSY = httpx.codes.SERVICE_UNAVAILABLE  # its database
 
 
 @pytest.fixture
@@ -88,23 +90,32 @@ def after_crash(api: Api, run: str) -> list[str]:
 
 
 @contextmanager
-def beating(run: str) -> Iterator[None]:
-    """A run that lives: heartbeats every second, as the engine of a real one sends them."""
-    resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+def beating(api: Api, run: str) -> Iterator[None]:
+    """A run that lives: heartbeats every second.
+
+    Posted by themselves: the client of this process sends events to whatever server an earlier
+    test has told it of.
+    """
     done = Event()
 
     def beat() -> None:
-        while not done.wait(1):
-            emit_event(HEARTBEAT, resource=resource, related=TAG)
+        resource = Resource({"prefect.resource.id": f"prefect.flow-run.{run}"})
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            while not done.wait(1):
+                sign = PrefectEvent(
+                    occurred=datetime.now(UTC), event=HEARTBEAT, resource=resource,
+                    related=[RelatedResource(TAG)], id=uuid4(),
+                )  # fmt: skip
+                answer = client.post(f"{api.url}/events", json=[sign.model_dump(mode="json")])
+                assert answer.is_success or answer.status_code == BUSY, answer.text
 
     with ThreadPoolExecutor(1) as pool:
-        beats = pool.submit(copy_context().run, beat)
+        beats = pool.submit(beat)
         try:
             yield
         finally:
             done.set()
         beats.result()
-    tell_prefect_the_rest()
 
 
 @pytest.mark.slow
@@ -119,7 +130,7 @@ def test_run_that_stays_pending_is_crashed_and_scheduled_again(api: Api) -> None
     ended = begin(api, deployment, "ended")
     move(api, ended, "FAILED")
     foreign = begin(api, deployment, "of somebody else", tags=())
-    with beating(alive):
+    with beating(api, alive):
         for run in (stuck, half):
             until(lambda run=run: "Crashed" in names(api, run), 60, "Crashed")  # type: ignore[misc]
             said = dict(states(api, run))["Crashed"]

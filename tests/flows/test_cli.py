@@ -63,6 +63,7 @@ def test_console_scripts_are_the_same_program():
     assert 'mill = "flows.cli:main"' in project
 
 
+@pytest.mark.slow
 def test_every_command_runs_from_a_directory_with_the_users_own_modules(small_run, hostile):
     tuned = reference(small_run, "finetune")
     root = ("--root", str(small_run))

@@ -29,6 +29,8 @@ def untracked_settings(root: Path) -> dict:
     return settings
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_four_kills_in_every_stage_change_nothing(small_run, tmp_path):
     settings = untracked_settings(tmp_path / "root")
     kills = 0
@@ -58,7 +60,7 @@ def children_of(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("stage", ["clean", "pretrain"])
+@pytest.mark.parametrize("stage", [pytest.param("clean", marks=pytest.mark.slow), "pretrain"])
 def test_kill_through_prefect_leaves_no_orphan_and_changes_nothing(small_run, tmp_path, stage):
     root = tmp_path / "root"
     settings = copy.deepcopy(small_settings(root))
@@ -81,6 +83,7 @@ def test_kill_through_prefect_leaves_no_orphan_and_changes_nothing(small_run, tm
     assert identities(root) == identities(small_run)
 
 
+@pytest.mark.slow
 def test_deleted_databases_rebuild_nothing_and_the_champion_answers(small_run, tmp_path):
     root = tmp_path / "root"
     subprocess.run(["cp", "-a", str(small_run), str(root)], check=True)

@@ -112,6 +112,7 @@ def test_deploy_on_a_server_that_is_not_there_is_one_line(tmp_path, monkeypatch,
     assert f"PREFECT_API_URL={address} did not do what it was asked" in result.stderr
 
 
+@pytest.mark.slow
 def test_unpaused_nightly_schedule_makes_a_scheduled_run(api, deployments):
     row = deployments["language-model"]
     schedule = f"{api.url}/deployments/{row['id']}/schedules/{row['schedules'][0]['id']}"
@@ -238,6 +239,7 @@ def test_secret_that_got_past_the_form_is_taken_out_of_the_record(in_process, ap
     assert CANARY not in json.dumps(rows)
 
 
+@pytest.mark.slow
 def test_worker_in_a_directory_of_namesakes_completes_a_run(
     small_run, tmp_path, server, api, deployments
 ):

@@ -14,6 +14,7 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
     """A client of `app`, which answers as long as the block lasts."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
     listening = config.bind_socket()
+    listening.listen()  # a request that comes before the server runs waits; else it is refused
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

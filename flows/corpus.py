@@ -8,10 +8,11 @@ from flows.continue_training import grow
 from flows.executing import execute
 from flows.knobs import WholeConfig
 from flows.nights import Nights
-from flows.run import Run
+from flows.run import Call, Run
 from flows.settings import CorpusSettings, Preset, resolve
 from flows.stages import clean_corpus, freeze_eval_set, tokenize_corpus, train_tokenizer
 from pipeline.artifacts import TokenShards
+from pipeline.config import RunConfig
 
 
 def graph(run: Run) -> TokenShards:
@@ -50,7 +51,14 @@ def corpus(
     """
     call = begin(show.LoggedDisplay)
     resolved = resolve(preset, settings, config)
-    execute(
-        resolved, only_new if settings.only_new else graph, name="corpus", call=call,
-        orchestrated=True, foretold=not settings.only_new,
+    run_corpus(resolved, call, orchestrated=True, new_files_only=bool(settings.only_new))
+
+
+def run_corpus(
+    config: RunConfig, call: Call, *, orchestrated: bool, new_files_only: bool = False
+) -> object:
+    """The graph, with Prefect around the stages or without."""
+    return execute(
+        config, only_new if new_files_only else graph, name="corpus", call=call,
+        orchestrated=orchestrated, foretold=not new_files_only,
     )  # fmt: skip

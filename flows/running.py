@@ -39,16 +39,15 @@ def run_config(
         from httpx import HTTPError
         from prefect.exceptions import PrefectException
 
-        from flows import corpus
         from flows.continue_training import continue_training, run_night
-        from flows.executing import execute
+        from flows.corpus import corpus, run_corpus
         from flows.failure import RunFailed
         from flows.language_model import language_model, run_language_model
         from flows.logs import quiet_user_errors, tell_prefect_the_rest
         from flows.outage import is_outage, own_reason
         from flows.run import Call, called_with, sigterm_as_exit
         from flows.stages import NAMES
-        from pipeline.config import EARLY, RunConfig, validate, validate_until_tokenize
+        from pipeline.config import EARLY, validate, validate_until_tokenize
         from pipeline.store.fingerprint import plain
 
         if only is not None and only not in NAMES:
@@ -61,12 +60,7 @@ def run_config(
             )
             if wrong is not None:
                 display.line(f"warning: later stages could not run: {wrong}", style="yellow")
-                flow = corpus.corpus
-
-                def run_it(config: RunConfig, call: Call, *, orchestrated: bool) -> object:
-                    return execute(
-                        config, corpus.graph, name="corpus", call=call, orchestrated=orchestrated
-                    )
+                run_it, flow = run_corpus, corpus
         else:
             config = validate(settings, where=str(path), overrides=overrides)
         call = Call(display, only, command=_command(path, overrides, only, orchestrated, night))

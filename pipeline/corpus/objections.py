@@ -79,16 +79,17 @@ def keeps(step: Filter, row: Row) -> bool:
 def _collect(one: Asked, languages: Sequence[str | None], head: Sequence[Row]) -> None:
     if len(one.neutral) >= _MAX_NEUTRAL or not head:
         return
-    names = row_of(one.label, {name: name for name in head[0]}).values()
+    columns = row_of(one.label, {name: name for name in head[0]})
+    if not columns:
+        return
     for number in np.flatnonzero(applicable(one.step, languages)):
         record = head[int(number)]
-        if flags_of({name: record[name] for name in names}) in one.neutral:
-            continue
-        row = row_of(one.label, record)
-        if not row or any(value is None for value in row.values()):
+        row = {name: record[column] for name, column in columns.items()}
+        flags = flags_of(row)
+        if flags in one.neutral or any(value is None for value in row.values()):
             continue
         if keeps(one.step, row) and len(one.neutral) < _MAX_NEUTRAL:
-            one.neutral[flags_of(row)] = row
+            one.neutral[flags] = row
 
 
 def all_objections(asked: Sequence[Asked], part: MeasuredPart) -> Masks:

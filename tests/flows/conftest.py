@@ -135,14 +135,14 @@ class Api:
         self.url = url
         self.client = httpx.Client(trust_env=False, timeout=30)
 
-    def post(self, path: str, body: dict) -> object:
+    def post(self, path: str, body: dict | list) -> object:
         for _ in range(20):
             answer = self.client.post(f"{self.url}{path}", json=body)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # its database is busy
                 break
             time.sleep(0.5)
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def artifacts(self, flow_run_id: str) -> dict[str, dict]:
         wanted = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}

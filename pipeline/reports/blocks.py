@@ -3,10 +3,13 @@
 sections.py makes blocks -> markdown.py, html.py and terminal.py each say them in their own way
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from markupsafe import Markup
+
+from pipeline.reports.themes import DARK, LIGHT, Theme
 
 Tone = Literal["plain", "good", "bad"]
 
@@ -50,12 +53,29 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG for light pages and one for dark pages; `name` becomes the file's name."""
+    """A PNG for light pages and one for dark pages; `name` becomes the file's name.
+
+    `draw` makes both, when they are first looked at; what an earlier report drew of the same
+    artifacts can be put into `drawn`.
+    """
 
     name: str
     description: str
-    light: bytes
-    dark: bytes
+    draw: Callable[[Theme], bytes]
+    drawn: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def light(self) -> bytes:
+        return self._drawn("light", LIGHT)
+
+    @property
+    def dark(self) -> bytes:
+        return self._drawn("dark", DARK)
+
+    def _drawn(self, name: str, theme: Theme) -> bytes:
+        if name not in self.drawn:
+            self.drawn[name] = self.draw(theme)
+        return self.drawn[name]
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,19 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from pipeline.artifacts import Checkpoint
 from pipeline.reports.numbers import count, short_count
 from pipeline.reports.reading import read_lines
+from pipeline.reports.themes import LIGHT, Theme
+
+if TYPE_CHECKING:
+    # Loaded to draw only: runs that find their pictures drawn save the time.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 144
 MAX_REASONS = 9  # lines for reasons in the picture of the funnel
@@ -30,26 +29,6 @@ _CJK_FONTS = (
     "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
     "Arial Unicode MS", "Droid Sans Fallback", "Unifont",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a picture."""
-
-    paper: str
-    ink: str
-    quiet: str
-    grid: str
-    accent: str
-    second: str
-    good: str
-    bad: str
-
-
-LIGHT = Theme(
-    "#ffffff", "#1f2328", "#6e7781", "#e4e8ec", "#0b6e99", "#b4540a", "#1a7f4b", "#b42318"
-)
-DARK = Theme("#15181c", "#e6e8ea", "#98a1aa", "#2b3036", "#58b6dd", "#e8985a", "#5cc98c", "#f0786c")
 
 
 def loss_curve_png(checkpoint: Checkpoint, theme: Theme = LIGHT) -> bytes:
@@ -93,7 +72,7 @@ def funnel_png(rows: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> bytes
         axes.invert_yaxis()
         axes.set_xlim(0, most * 1.12)
         axes.set_xlabel("documents")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+        axes.xaxis.set_major_formatter(lambda value, _: short_count(value))
         return png_bytes(figure)
 
 
@@ -171,7 +150,7 @@ def coverage_png(points: Sequence[Sequence[Any]], theme: Theme = LIGHT) -> bytes
         return png_bytes(figure)
 
 
-def _draw_losses(axes: Axes, title: str, checkpoint: Checkpoint, theme: Theme) -> None:
+def _draw_losses(axes: "Axes", title: str, checkpoint: Checkpoint, theme: Theme) -> None:
     records = read_lines(checkpoint.path / "curve.jsonl")
     train = [(r["tokens"], r["train_loss"]) for r in records if r.get("train_loss") is not None]
     validation = [
@@ -180,7 +159,7 @@ def _draw_losses(axes: Axes, title: str, checkpoint: Checkpoint, theme: Theme) -
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
     axes.set_xlabel("tokens trained")
     axes.set_ylabel("loss, nats per token")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.xaxis.set_major_formatter(lambda value, _: short_count(value))
     if train:
         x, y = np.asarray(train, np.float64).T
         axes.plot(x, y, color=theme.quiet, lw=0.8, alpha=0.45)
@@ -198,7 +177,7 @@ def _draw_losses(axes: Axes, title: str, checkpoint: Checkpoint, theme: Theme) -
         axes.legend(frameon=False, labelcolor=theme.ink, loc="upper right", fontsize=9)
 
 
-def _mark_best(axes: Axes, x: np.ndarray, y: np.ndarray, best: int, theme: Theme) -> None:
+def _mark_best(axes: "Axes", x: np.ndarray, y: np.ndarray, best: int, theme: Theme) -> None:
     turned = best < len(y) - 1
     axes.plot(x[best], y[best], "o", ms=10, mfc="none", mec=theme.second, mew=2, zorder=5)
     text = f"turning point {y[best]:.3f}" if turned else f"still falling: {y[best]:.3f}"
@@ -227,8 +206,13 @@ def _shortened(label: str, length: int = 36) -> str:
 
 
 @contextmanager
-def canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
+def canvas(theme: Theme, width: float, height: float) -> Iterator["Figure"]:
     """A figure on an Agg canvas; a glyph no installed font has becomes a box, not a warning."""
+    import matplotlib as mpl
+    from matplotlib import font_manager
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     installed = {font.name for font in font_manager.fontManager.ttflist}
     families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
     with mpl.rc_context(
@@ -243,7 +227,7 @@ def canvas(theme: Theme, width: float, height: float) -> Iterator[Figure]:
             yield figure
 
 
-def style_axes(axes: Axes, theme: Theme, *, grid_axis: str = "both") -> None:
+def style_axes(axes: "Axes", theme: Theme, *, grid_axis: str = "both") -> None:
     """The project's look: two quiet sides, no ticks, a grid behind what is drawn."""
     axes.set_facecolor(theme.paper)
     for side in ("top", "right"):
@@ -257,7 +241,7 @@ def style_axes(axes: Axes, theme: Theme, *, grid_axis: str = "both") -> None:
     axes.set_axisbelow(True)
 
 
-def png_bytes(figure: Figure) -> bytes:
+def png_bytes(figure: "Figure") -> bytes:
     """The figure as a PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
     # No creation date or version: the same run gives the same bytes.

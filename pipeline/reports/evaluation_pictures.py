@@ -4,13 +4,15 @@ Several models share one picture; each is a colour of the theme.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from pipeline.reports.curves import LIGHT, Theme, canvas, png_bytes, style_axes
+from pipeline.reports.curves import canvas, png_bytes, style_axes
+from pipeline.reports.themes import LIGHT, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Named = Sequence[tuple[str, Mapping[str, Any]]]
 """(name, perplexity section) of each model."""
@@ -47,6 +49,8 @@ def reliability_png(models: Named, theme: Theme = LIGHT) -> bytes:
 
 def position_png(models: Named, theme: Theme = LIGHT) -> bytes:
     """Nats per token over the token's place in its document; the context ends at the mark."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     with canvas(theme, 8.4, 3.8) as figure:
         axes = figure.add_subplot()
         style_axes(axes, theme)
@@ -59,7 +63,7 @@ def position_png(models: Named, theme: Theme = LIGHT) -> bytes:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=16))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(_binary))
+        axes.xaxis.set_major_formatter(_binary)
         axes.set_xlabel("place of the token in its document; dashed: length of the context")
         axes.set_ylabel("nats per token")
         axes.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="upper right")
@@ -89,7 +93,7 @@ def groups_png(models: Named, key: str, theme: Theme = LIGHT) -> bytes:
         return png_bytes(figure)
 
 
-def _binary(value: float, _: int) -> str:
+def _binary(value: float, _: float) -> str:
     """`512`, `1k` for 1,024, `1M` for its square: the curve's places are powers of two."""
     for power, unit in ((20, "M"), (10, "k")):
         if value >= 1 << power:
@@ -97,7 +101,7 @@ def _binary(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-def _interval(axes: Axes, row: Mapping[str, Any], place: float, colour: str) -> None:
+def _interval(axes: "Axes", row: Mapping[str, Any], place: float, colour: str) -> None:
     low, high = row["bits_per_byte_low"], row["bits_per_byte_high"]
     axes.plot([low, high], [place, place], color=colour, lw=5, alpha=0.3, solid_capstyle="round")
     axes.plot(row["bits_per_byte"], place, "o", ms=6, color=colour)

@@ -4,10 +4,10 @@ A report of one model, or of two side by side and what differs between them.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pipeline.reports.blocks import Block, Figure, Figures, Picture, Section, Table, Text, Tone
-from pipeline.reports.curves import DARK, LIGHT
 from pipeline.reports.evaluation_pictures import groups_png, position_png, reliability_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.numbers import count, number, percent, signed, size
@@ -146,7 +146,7 @@ def groups_section(reports: Reports) -> Section:
             blocks.append(
                 Picture(
                     key, f"Bits per byte of each {title}",
-                    groups_png(models, key, LIGHT), groups_png(models, key, DARK),
+                    partial(groups_png, models, key),
                 )
             )  # fmt: skip
         rows: list[tuple[str, Report]] = [
@@ -182,7 +182,7 @@ def curves_section(reports: Reports) -> Section | None:
         ),
         Picture(
             "position", "Nats per token by place in the document",
-            position_png(models, LIGHT), position_png(models, DARK),
+            partial(position_png, models),
         ),
         Text(
             "Whether it knows how good it is: above the dashed line it was right more often than "
@@ -190,7 +190,7 @@ def curves_section(reports: Reports) -> Section | None:
         ),
         Picture(
             "reliability", "Share of right tokens by the probability given to them",
-            reliability_png(models, LIGHT), reliability_png(models, DARK),
+            partial(reliability_png, models),
         ),
     ]  # fmt: skip
     return Section("curves", "Context and calibration", tuple(blocks))

@@ -1,5 +1,6 @@
 """The sections that judge: headline figures, the models beside what they must beat, the answers."""
 
+from functools import partial
 from typing import Any
 
 from pipeline.artifacts import Checkpoint, EvalReport
@@ -21,7 +22,7 @@ from pipeline.reports.comparing import (
     model_minus_baseline,
     read_answers,
 )
-from pipeline.reports.curves import DARK, LIGHT, bits_per_byte_png
+from pipeline.reports.curves import bits_per_byte_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.numbers import count, number, percent, seconds, short_count, signed, size
 from pipeline.reports.tables import comparison_rows
@@ -97,7 +98,7 @@ def baselines_section(run: RunFacts) -> Section | None:
     blocks.append(
         Picture(
             "bpb", "Bits per byte of every model and baseline, on all and on clean documents",
-            bits_per_byte_png(drawn, LIGHT), bits_per_byte_png(drawn, DARK),
+            partial(bits_per_byte_png, drawn),
         )
     )  # fmt: skip
     blocks.append(

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.reports.blocks import Picture, Section
+from pipeline.reports.drawn import take_drawn
 from pipeline.reports.facts import ReportPaths, RunFacts
 from pipeline.reports.html import render_html
 from pipeline.reports.markdown import render_markdown
@@ -22,6 +23,7 @@ def write_report(run: RunFacts, *, root: Path) -> ReportPaths:
     sections = report_sections(run)
     title, subtitle = _title(run)
     pictures = []
+    take_drawn(pictures_of(sections), run, root=root)
     for picture in pictures_of(sections):
         path = directory / f"{picture.name}.png"
         write_bytes(path, picture.light)

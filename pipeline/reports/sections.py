@@ -1,12 +1,13 @@
 """What a report says, section by section; what a run lacks leaves its section out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Artifact, CleanedCorpus
 from pipeline.reports.blocks import Block, Code, Continuations, Picture, Section, Table, Text
 from pipeline.reports.classes import classes_section
-from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curves_png
+from pipeline.reports.curves import funnel_png, loss_curves_png
 from pipeline.reports.evaluation_sections import run_sections
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.masked import masked_section
@@ -56,7 +57,7 @@ def corpus_section(run: RunFacts) -> Section | None:
         pictures = [
             Picture(
                 "funnel", "Documents read, dropped by reason, and kept",
-                funnel_png(rows, LIGHT), funnel_png(rows, DARK),
+                partial(funnel_png, rows),
             )
         ]  # fmt: skip
     blocks: list[Block] = [*pictures, table]
@@ -151,7 +152,7 @@ def learning_section(run: RunFacts) -> Section | None:
     facts = [c.facts for _, c in checkpoints]
     picture = Picture(
         "curve", "Training and validation loss against tokens, validation's turning point marked",
-        loss_curves_png(checkpoints, LIGHT), loss_curves_png(checkpoints, DARK),
+        partial(loss_curves_png, checkpoints),
     )  # fmt: skip
     rows = [
         ("parameters", [short_count(f.get("num_parameters")) for f in facts]),

@@ -1,12 +1,13 @@
 """What the tuned model learned from: which tokens were trained, how diverse the questions were."""
 
+from functools import partial
 from itertools import islice
 
 from pipeline.artifacts import ExampleSet
 from pipeline.conversations.example import Example, read_examples
 from pipeline.evals.coverage import DIVERSITY
 from pipeline.reports.blocks import Block, Picture, Section, Table, Text
-from pipeline.reports.curves import DARK, LIGHT, coverage_png
+from pipeline.reports.curves import coverage_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.numbers import count, number, percent
 from pipeline.reports.preview import preview, preview_block, trained_turns
@@ -102,7 +103,7 @@ def _diversity(run: RunFacts) -> list[Block]:
         blocks.append(
             Picture(
                 "coverage", described,
-                coverage_png(found["map"], LIGHT), coverage_png(found["map"], DARK),
+                partial(coverage_png, found["map"]),
             )
         )  # fmt: skip
     if rows:

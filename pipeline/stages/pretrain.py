@@ -88,6 +88,7 @@ def _trained(
 ) -> Outcome:
     """The outcome, beside its prediction where the size was chosen from a budget."""
     outcome = train_artifact(job, runtime, _facts(job, start, shards, runtime))
+    _warn_of_divergence(job, outcome, runtime)
     if plan is None:
         return outcome
     beside = compared(plan, outcome.facts)
@@ -147,6 +148,19 @@ def _warn_of_the_cap(model: AnyModel, runtime: Runtime) -> None:
             f"pretrain.model.logit_softcap={model.logit_softcap}: the model can be trained, "
             "evaluated and asked here, but not exported, as no family of transformers that we "
             "write has a cap; leave it out to export"
+        )
+        runtime.progress.event("warning", {"message": message})
+
+
+def _warn_of_divergence(job: TrainingJob, outcome: Outcome, runtime: Runtime) -> None:
+    """A run can end with finite losses and a model that knows less than one of drawn weights."""
+    facts, uniform = outcome.facts, math.log(job.model.vocab_size)
+    loss = facts["final_validation_loss"] or facts["final_train_loss"]
+    if loss is not None and loss > uniform:
+        message = (
+            f"pretrain ended at a loss of {loss:.3g}, above the {uniform:.3g} of a guess that "
+            f"takes all {job.model.vocab_size} tokens for equally likely: training diverged; "
+            "lower pretrain.optimizer.learning_rate, or set pretrain.grad_clip (1.0 is usual)"
         )
         runtime.progress.event("warning", {"message": message})
 

@@ -103,7 +103,7 @@ def test_deploy_without_a_server_says_what_to_do(tmp_path):
     assert result.returncode == 2 and "set PREFECT_API_URL" in result.stderr
 
 
-@pytest.mark.parametrize("address", [f"http://127.0.0.1:{free_port()}/api", "nonsense"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/api", "nonsense"])
 def test_deploy_on_a_server_that_is_not_there_is_one_line(tmp_path, monkeypatch, address):
     monkeypatch.setenv("PREFECT_API_URL", address)
     with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from pipeline.reports.comparing import (
     model_minus_baseline,
     subset_bits_per_byte,
 )
-from pipeline.reports.curves import DARK, LIGHT, funnel_png, loss_curve_png
+from pipeline.reports.curves import funnel_png, loss_curve_png
 from pipeline.reports.facts import RunFacts
 from pipeline.reports.html import render_html
 from pipeline.reports.markdown import escaped, fenced, render_markdown
@@ -27,6 +28,7 @@ from pipeline.reports.report import report_markdown, write_report
 from pipeline.reports.sections import report_sections
 from pipeline.reports.tables import evaluation_rows, funnel_rows
 from pipeline.reports.terminal import print_summary
+from pipeline.reports.themes import DARK, LIGHT
 from pipeline.store.errors import ArtifactError, ConfigError
 from tests.reports.world import losing, make, make_checkpoint, write_lines, write_table
 
@@ -71,6 +73,22 @@ def test_the_report_is_two_texts_and_three_pictures(written):
     assert names == {"report.md", "report.html", "curve.png", "funnel.png", "bpb.png"}
     for picture in written.pictures:
         assert Image.open(picture).width >= 800
+
+
+def test_pictures_are_drawn_again_only_of_other_artifacts(world, tmp_path, monkeypatch):
+    first = write_report(replace(world.run, run_id="one"), root=tmp_path)
+
+    def drawn(*_arguments: object, **_keywords: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(Figure, "savefig", drawn)
+    second = write_report(replace(world.run, run_id="two"), root=tmp_path)
+    for before, after in zip(first.pictures, second.pictures, strict=True):
+        assert after.parent.name == "two" and before.read_bytes() == after.read_bytes()
+    pages = [paths.html.read_text("utf-8") for paths in (first, second)]
+    assert pages[0].replace("one", "two") == pages[1].replace("one", "two")
+    with pytest.raises(NotImplementedError):
+        write_report(replace(world.run, run_id="three", tuned=None), root=tmp_path)
 
 
 def test_markdown_names_its_pictures_and_what_the_run_found(written):

@@ -1,6 +1,7 @@
 """The stage `pretrain`: it learns, says where it turned, and refuses what cannot work."""
 
 import json
+import math
 from dataclasses import replace
 from pydoc_data.topics import topics
 from typing import Any
@@ -67,6 +68,15 @@ def test_repeated_text_is_learnt_by_heart_and_the_turning_point_is_named(tmp_pat
     (warning,) = heard.named("warning")
     assert "Muennighoff" in warning["message"]
     assert facts["epochs"] > 4
+
+
+def test_divergence_that_stays_finite_is_told_with_a_remedy(tmp_path, world, heard):
+    optimizer = AdamWConfig(learning_rate=10.0)
+    config = replace(CONFIG, horizon=Steps(20), grad_clip=None, optimizer=optimizer)
+    checkpoint = run(config, world, tmp_path, replace(RUNTIME, progress=heard))
+    assert checkpoint.facts["final_validation_loss"] > math.log(MODEL.vocab_size)
+    *_, warning = heard.named("warning")
+    assert "training diverged" in warning["message"] and "grad_clip" in warning["message"]
 
 
 def test_same_config_gives_the_same_weights_whatever_is_watched(tmp_path, world, heard):

@@ -1,0 +1,17 @@
+"""How the suite is spread over several processes (`make test` and `make test-all`)."""
+
+import os
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread each, in what they start too; read when torch and NumPy are first imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONGEST = ("tests/flows/test_soak.py", "tests/flows/test_killing.py")
+"""Files that would still be busy in one process when all others have ended: they begin."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))

@@ -7,7 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -P -m pytest
+# A file's tests stay in one process, as its fixtures do.
+PYTEST := $(BIN)/python -P -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ROOT ?= runs
 CODE := flows pipeline model tests benchmarks
 

@@ -177,7 +177,7 @@ def dev(
     prefect_port: Annotated[int, typer.Option(help="0 takes a free port.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="0 takes a free port.")] = 5000,
 ) -> None:
-    """Start a Prefect server, a worker and the MLflow UI on this machine; Ctrl-C stops all."""
+    """Start a Prefect server, its workers and the MLflow UI on this machine; Ctrl-C stops all."""
     from flows.development import run_development  # heavy: prefect
 
     run_development(root, prefect_port=prefect_port, mlflow_port=mlflow_port)

@@ -1,4 +1,4 @@
-"""`mill dev`: a Prefect server, a worker and the MLflow UI on this machine, all on loopback."""
+"""`mill dev`: a Prefect server, its workers and the MLflow UI on this machine, all on loopback."""
 
 import os
 import signal

@@ -30,7 +30,6 @@ def untracked_settings(root: Path) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_four_kills_in_every_stage_change_nothing(small_run, tmp_path):
     settings = untracked_settings(tmp_path / "root")
     kills = 0

@@ -7,6 +7,7 @@ loss, one panel per text and budget.
 
 import argparse
 import csv
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -58,11 +59,14 @@ def read(path: Path) -> Curves:
 
 
 def draw(curves: Curves, out: Path) -> None:
-    """One panel per text, seconds on a logarithmic axis."""
+    """One panel per text; seconds on a logarithmic axis where the curves are far apart."""
+    rows = math.ceil(len(curves) / 2)
     figure, axes = pyplot.subplots(
-        1, len(curves), figsize=(5 * len(curves), 3.6), squeeze=False, layout="constrained"
+        rows, 2, figsize=(10, 3.6 * rows), squeeze=False, layout="constrained"
     )
-    for panel, (text, runs) in zip(axes[0], curves.items(), strict=True):
+    for panel in axes.flat[len(curves) :]:
+        panel.remove()
+    for panel, (text, runs) in zip(axes.flat, curves.items(), strict=False):
         named = set()
         for (who, _), points in runs.items():
             panel.plot(
@@ -70,10 +74,13 @@ def draw(curves: Curves, out: Path) -> None:
                 label=None if who in named else who,
             )  # fmt: skip
             named.add(who)
-        panel.set(xscale="log", xlabel="seconds of training", title=text)
+        lasts = [points[-1][0] for points in runs.values()]
+        panel.set(
+            xscale="log" if max(lasts) > 4 * min(lasts) else "linear",
+            xlabel="seconds of training", ylabel="validation loss (nats)", title=text,
+        )  # fmt: skip
         panel.grid(alpha=0.3, which="both")
         panel.legend()
-    axes[0][0].set_ylabel("validation loss (nats)")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     pyplot.close(figure)

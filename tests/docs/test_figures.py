@@ -38,7 +38,7 @@ FIGURES = [
     ("train_loss", _CHARACTERS, "nanoGPT, its CPU setting", ".1f"),
     *(
         (f"train_documentation_{n}s", _SECONDS.format(n), peer, ".3f")
-        for n in (60, 150)
+        for n in (60, 150, 300)
         for peer in (OURS, "nanoGPT, same shape, bfloat16", "Hugging Face, same shape, bfloat16")
     ),
     *(

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
-from model.placement import local, spread_like
+from model.placement import is_spread, local, spread_like
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -67,8 +66,10 @@ class BatchedMuon(torch.optim.Muon):
 
 def _gathered(update: Tensor, parameter: Tensor) -> Tensor:
     """The whole matrix of which `update` is this process's part."""
-    if not isinstance(parameter, DTensor):
+    if not is_spread(parameter):
         return update
+    from torch.distributed.tensor import DTensor
+
     return DTensor.from_local(
         update,
         parameter.device_mesh,

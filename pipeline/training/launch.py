@@ -31,7 +31,6 @@ from pipeline.store.provenance import CHECKOUT
 from pipeline.store.runtime import Journal, Progress, Runtime
 from pipeline.training.devices import num_processes
 from pipeline.training.job import TrainingJob, write_job
-from pipeline.training.loop import train
 from pipeline.training.stopping import Preempted, stop_requested, stopping_on_sigterm
 
 JOB_FILE = "job.json"
@@ -60,6 +59,8 @@ def run_job(job: TrainingJob, runtime: Runtime) -> dict[str, Any]:
     write_job(job.path / JOB_FILE, job)
     processes = num_processes(job.device)
     if processes == 1:
+        from pipeline.training.loop import train  # heavy: torch.distributed
+
         facts = train(job, runtime.journal, runtime.progress)
     else:
         facts = spawn(job.path / JOB_FILE, runtime.journal, runtime.progress, processes=processes)

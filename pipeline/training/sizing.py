@@ -23,7 +23,6 @@ from pipeline.store.fingerprint import digest, plain, short
 from pipeline.store.runtime import Runtime
 from pipeline.training.config import Minutes, PretrainConfig, Tokens
 from pipeline.training.devices import ResolvedDtype, World, fast_dtype, local_device, torch_threads
-from pipeline.training.parallel import Copies
 from pipeline.training.scaling import (
     DEPTHS,
     LAW,
@@ -37,7 +36,6 @@ from pipeline.training.scaling import (
     best,
     candidates,
 )
-from pipeline.training.step import Stepper, SummedLoss
 
 MEASURE_SECONDS = 6.0  # in all; a depth that is not reached is predicted from its FLOPs
 STEPS_PER_DEPTH = 3
@@ -128,6 +126,10 @@ def _rate(
     depth: int, vocab_size: int, context_length: int, device: str, dtype: ResolvedDtype
 ) -> float:
     """Positions per second of real training steps on random ids, the first step left out."""
+    # Heavy: torch.distributed.
+    from pipeline.training.parallel import Copies
+    from pipeline.training.step import Stepper, SummedLoss
+
     place = local_device(device, World())
     model = replace(auto_model(depth), vocab_size=vocab_size, context_length=context_length)
     built = model.build(device=place, compute_dtype=dtype)

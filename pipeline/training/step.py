@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from model.batch import Batch
 from model.language_model import LanguageModel
 from model.loss import HeadSettings, nll_sum
 from model.optim import Optimizer
-from model.placement import whole
+from model.placement import is_spread, whole
 from pipeline.training.memory import free_cached, is_out_of_memory
 from pipeline.training.parallel import Copies
 
@@ -199,7 +198,7 @@ def _skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
     if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
         return False
     groups = optimizer.param_groups
-    spread = any(isinstance(p, DTensor) for group in groups for p in group["params"])
+    spread = any(is_spread(p) for group in groups for p in group["params"])
     return not spread and all(group.get("fused") for group in groups)
 
 

@@ -21,7 +21,7 @@ from pipeline.tokens.documents import DocumentRows
 from pipeline.tokens.shards import shard_paths
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.build import train_artifact
-from pipeline.training.config import PretrainConfig, Tokens
+from pipeline.training.config import PretrainConfig, Steps, Tokens
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
 from pipeline.training.objective import build_objective
@@ -99,11 +99,17 @@ def _trained(
     return replace(outcome, facts={**outcome.facts, **beside})
 
 
-def num_steps(config: PretrainConfig) -> int:
+def num_steps(config: PretrainConfig, shards: TokenShards) -> int:
     """Optimiser steps of the horizon."""
-    if isinstance(config.horizon, Tokens):
-        return math.ceil(config.horizon.tokens / (config.batch_rows * config.context_length))
-    return config.horizon.steps
+    horizon, tokens_per_step = config.horizon, config.batch_rows * config.context_length
+    if isinstance(horizon, Steps):
+        return horizon.steps
+    if isinstance(horizon, Tokens):
+        return math.ceil(horizon.tokens / tokens_per_step)
+    if config.batching == CutWindows():
+        return math.ceil(horizon.epochs * shards.num_tokens / tokens_per_step)
+    rows = _batches(config, shard_paths(shards, "train")).num_samples
+    return math.ceil(horizon.epochs * rows / config.batch_rows)
 
 
 def _objective(config: PretrainConfig, model: AnyModel, vocabulary: Tokenizer) -> AnyObjective:
@@ -216,14 +222,7 @@ def _epoch_facts(job: TrainingJob, shards: TokenShards, runtime: Runtime) -> dic
 
 def _counted_epochs(job: TrainingJob) -> tuple[dict[str, Any], dict[str, float]]:
     """Epochs counted in rows, where padding or shares make the count of tokens mean nothing."""
-    batches = WindowBatches(
-        [Path(path) for path in job.train_paths],
-        context_length=job.context_length,
-        rows=job.batch_rows,
-        seed=job.seed,
-        batching=job.batching,
-        verify="none",
-    )
+    batches = _batches(job, [Path(path) for path in job.train_paths])
     by_source = batches.epochs(job.steps)
     facts: dict[str, Any] = {
         "rows": batches.num_samples,
@@ -234,6 +233,18 @@ def _counted_epochs(job: TrainingJob) -> tuple[dict[str, Any], dict[str, float]]
     if isinstance(batches.samples, DocumentRows):
         facts["padding"] = batches.samples.padding
     return facts, by_source
+
+
+def _batches(of: PretrainConfig | TrainingJob, paths: list[Path]) -> WindowBatches:
+    """To count their rows."""
+    return WindowBatches(
+        paths,
+        context_length=of.context_length,
+        rows=of.batch_rows,
+        seed=of.seed,
+        batching=of.batching,
+        verify="none",
+    )
 
 
 def _job(
@@ -262,7 +273,7 @@ def _job(
         context_length=config.context_length,
         batch_rows=config.batch_rows,
         micro_batch_rows=config.micro_batch_rows or config.batch_rows,
-        steps=num_steps(config),
+        steps=num_steps(config, shards),
         optimizer=config.optimizer,
         schedule=config.schedule,
         objective=objective,

@@ -155,7 +155,9 @@ class PretrainConfig:
     batching: AnyBatching = setting(
         CutWindows(), "How documents become rows, and sources by weight.", discriminator="kind"
     )
-    horizon: Tokens | Steps = setting(Tokens(2_000_000), "{tokens: n} or {steps: n}.")
+    horizon: Tokens | Steps | Epochs = setting(
+        Tokens(2_000_000), "{tokens: n}, {steps: n} or {epochs: n}."
+    )
     optimizer: AnyOptimizer = setting(AdamWConfig(), "Optimiser.", discriminator="kind")
     schedule: AnySchedule = setting(
         CosineSchedule(), "Course of the learning rate.", discriminator="kind"

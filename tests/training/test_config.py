@@ -61,7 +61,7 @@ def test_horizon_is_typed_by_its_key(horizon, expected):
         {"batch_rows": 0},
         {"horizon": {"tokens": -1}},
         {"horizon": {"tokens": 5, "steps": 5}},
-        {"horizon": {"epochs": 2}},
+        {"horizon": {"epochs": 0}},
         {"micro_batch_rows": 17},
         {"grad_clip": 0.0},
         {"dtype": "float16"},

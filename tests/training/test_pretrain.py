@@ -18,10 +18,18 @@ from pipeline.artifacts import Checkpoint
 from pipeline.stages.pretrain import pretrain
 from pipeline.store.errors import ConfigError, NotBuilt, TrainingError
 from pipeline.store.files import sha256_file
+from pipeline.tokens.batching import CutWindows, PackedDocuments, SingleDocuments
 from pipeline.tokens.huggingface import write_huggingface
 from pipeline.tokens.tokenizer import Tokenizer, with_our_specials
 from pipeline.training import loop
-from pipeline.training.config import FromCheckpoint, HuggingFace, Registered, Steps, Tokens
+from pipeline.training.config import (
+    Epochs,
+    FromCheckpoint,
+    HuggingFace,
+    Registered,
+    Steps,
+    Tokens,
+)
 from pipeline.training.records import read_records
 from pipeline.training.step import Stepper, StepResult
 from tests.training.worlds import CONFIG, MODEL, PATTERN, RUNTIME, make_shards, make_tokenizer
@@ -135,6 +143,14 @@ def test_progress_and_journal_hear_of_every_log_point(tmp_path, world, heard):
 def test_tokens_are_rounded_up_to_whole_steps(tmp_path, world):
     facts = run(replace(CONFIG, horizon=Tokens(129)), world, tmp_path).facts
     assert (facts["steps"], facts["tokens"]) == (2, 256)
+
+
+@pytest.mark.parametrize("batching", [CutWindows(), PackedDocuments(), SingleDocuments()])
+def test_epochs_are_passes_over_the_text_however_it_becomes_rows(tmp_path, world, batching):
+    config = replace(CONFIG, horizon=Epochs(1.5), batching=batching)
+    facts = run(config, world, tmp_path).facts
+    passes_of_a_step = facts["epochs"] / facts["steps"]
+    assert 1.5 <= facts["epochs"] < 1.5 + passes_of_a_step
 
 
 def test_automatic_dtype_is_decided_once_and_read_again(tmp_path, world):

@@ -44,7 +44,7 @@ def corpus(
 
     Args:
         preset: Where to start: tiny (a toy, a minute or two), pydocs (the documentation of this
-            Python, some five minutes on two cores), zh (your Chinese text), nightly (your files in
+            Python, some six minutes on two cores), zh (your Chinese text), nightly (your files in
             incoming/). Files in flows/configs.
         settings: Knobs over the preset; empty fields keep the preset's value.
         config: A full configuration as JSON, for experts; replaces both.

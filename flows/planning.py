@@ -15,7 +15,7 @@ from model.objectives import objective_for
 from pipeline.config import RunConfig
 from pipeline.stages.train_tokenizer import check_files
 from pipeline.store.errors import DataError
-from pipeline.training.config import HuggingFace, Minutes, PretrainConfig, Steps, Tokens
+from pipeline.training.config import Epochs, HuggingFace, Minutes, PretrainConfig, Steps, Tokens
 from pipeline.training.start import weight_files
 
 # Text per byte of input; measured on this Python's packages, and usual for compressed text.
@@ -58,10 +58,13 @@ def workload(config: RunConfig, root: Path) -> Workload:
     horizon = config.pretrain.horizon
     row_tokens = config.pretrain.batch_rows * config.pretrain.context_length
     unique = text_bytes / BYTES_PER_TOKEN
-    if isinstance(horizon, Steps):
-        tokens = horizon.steps * row_tokens
-    else:
-        tokens = horizon.tokens if isinstance(horizon, Tokens) else int(horizon.epochs * unique)
+    match horizon:
+        case Tokens():
+            tokens = horizon.tokens
+        case Steps():
+            tokens = horizon.steps * row_tokens
+        case Epochs():
+            tokens = int(horizon.epochs * unique)
     if (budget := config.pretrain.budget) is not None:  # in minutes: not known before
         tokens = budget.tokens if isinstance(budget, Tokens) else 0
     workers = (

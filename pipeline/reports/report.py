@@ -22,16 +22,15 @@ def write_report(run: RunFacts, *, root: Path) -> ReportPaths:
     directory = root / "reports" / check_name(run.run_id, what="run_id")
     sections = report_sections(run)
     title, subtitle = _title(run)
-    pictures = []
-    take_drawn(pictures_of(sections), run, root=root)
-    for picture in pictures_of(sections):
-        path = directory / f"{picture.name}.png"
+    pictures = pictures_of(sections)
+    take_drawn(pictures, run, root=root)
+    paths = tuple(directory / f"{picture.name}.png" for picture in pictures)
+    for path, picture in zip(paths, pictures, strict=True):
         write_bytes(path, picture.light)
-        pictures.append(path)
     markdown, html = directory / "report.md", directory / "report.html"
     write_text(markdown, render_markdown(title, subtitle, sections, embed_pictures=False))
     write_text(html, render_html(title, subtitle, sections))
-    return ReportPaths(directory, markdown, html, tuple(pictures))
+    return ReportPaths(directory, markdown, html, paths)
 
 
 def report_markdown(run: RunFacts, *, embed_pictures: bool = True) -> str:

@@ -5,7 +5,6 @@
 The rows carry the mask (answer and eos are trained, nothing else); the loop is pre-training's.
 """
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,7 +28,7 @@ from pipeline.store.runtime import Runtime
 from pipeline.tokens.shards import shard_paths
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.build import train_artifact
-from pipeline.training.config import Epochs, FinetuneConfig, Tokens
+from pipeline.training.config import FinetuneConfig, num_steps
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
 from pipeline.training.sampling import prompt_room
@@ -103,16 +102,6 @@ def finetune(
 
     build(key, directory, work, root=root, runtime=runtime, resume=True)
     return Checkpoint(directory, key.fingerprint)
-
-
-def num_steps(config: FinetuneConfig, *, rows: int, context_length: int) -> int:
-    """Optimiser steps of the horizon over `rows` training rows."""
-    horizon = config.horizon
-    if isinstance(horizon, Epochs):
-        return math.ceil(horizon.epochs * rows / config.batch_rows)
-    if isinstance(horizon, Tokens):
-        return math.ceil(horizon.tokens / (config.batch_rows * context_length))
-    return horizon.steps
 
 
 def _check(base: Checkpoint, tokenizer: TrainedTokenizer, model: AnyModel, length: int) -> None:
@@ -275,7 +264,12 @@ def _job(
         context_length=length,
         batch_rows=config.batch_rows,
         micro_batch_rows=config.micro_batch_rows or config.batch_rows,
-        steps=num_steps(config, rows=rows["train"]["rows"], context_length=length),
+        steps=num_steps(
+            config.horizon,
+            rows=rows["train"]["rows"],
+            batch_rows=config.batch_rows,
+            context_length=length,
+        ),
         optimizer=config.optimizer,
         schedule=config.schedule,
         grad_clip=config.grad_clip,

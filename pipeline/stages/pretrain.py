@@ -21,7 +21,7 @@ from pipeline.tokens.documents import DocumentRows
 from pipeline.tokens.shards import shard_paths
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.build import train_artifact
-from pipeline.training.config import PretrainConfig, Steps, Tokens
+from pipeline.training.config import Epochs, PretrainConfig, num_steps
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
 from pipeline.training.objective import build_objective
@@ -70,16 +70,13 @@ def pretrain(
     )
     key = artifact_key("pretrain", VERSION, {**settings, "dtype": dtype}, inputs)
     directory = root / "pretrain" / short(key.fingerprint)
-    job = _job(config, start, objective, shards, tokenizer, directory, runtime)
-    job = replace(job, digest=key.fingerprint, dtype=dtype)
-    build(
-        key,
-        directory,
-        lambda _directory: _trained(job, start, shards, runtime, plan),
-        root=root,
-        runtime=runtime,
-        resume=True,
-    )
+
+    def work(_directory: Path) -> Outcome:
+        job = _job(config, start, objective, shards, tokenizer, directory, runtime)
+        job = replace(job, digest=key.fingerprint, dtype=dtype)
+        return _trained(job, start, shards, runtime, plan)
+
+    build(key, directory, work, root=root, runtime=runtime, resume=True)
     return Checkpoint(directory, key.fingerprint)
 
 
@@ -99,17 +96,14 @@ def _trained(
     return replace(outcome, facts={**outcome.facts, **beside})
 
 
-def num_steps(config: PretrainConfig, shards: TokenShards) -> int:
-    """Optimiser steps of the horizon."""
-    horizon, tokens_per_step = config.horizon, config.batch_rows * config.context_length
-    if isinstance(horizon, Steps):
-        return horizon.steps
-    if isinstance(horizon, Tokens):
-        return math.ceil(horizon.tokens / tokens_per_step)
-    if config.batching == CutWindows():
-        return math.ceil(horizon.epochs * shards.num_tokens / tokens_per_step)
-    rows = _batches(config, shard_paths(shards, "train")).num_samples
-    return math.ceil(horizon.epochs * rows / config.batch_rows)
+def _num_steps(config: PretrainConfig, shards: TokenShards) -> int:
+    rows = shards.num_tokens / config.context_length
+    if isinstance(config.horizon, Epochs) and config.batching != CutWindows():
+        rows = _batches(config, shard_paths(shards, "train")).num_samples
+    return num_steps(
+        config.horizon, rows=rows, batch_rows=config.batch_rows,
+        context_length=config.context_length,
+    )  # fmt: skip
 
 
 def _objective(config: PretrainConfig, model: AnyModel, vocabulary: Tokenizer) -> AnyObjective:
@@ -273,7 +267,7 @@ def _job(
         context_length=config.context_length,
         batch_rows=config.batch_rows,
         micro_batch_rows=config.micro_batch_rows or config.batch_rows,
-        steps=num_steps(config, shards),
+        steps=_num_steps(config, shards),
         optimizer=config.optimizer,
         schedule=config.schedule,
         objective=objective,

@@ -5,7 +5,6 @@
 The loop is pre-training's: a target is the number of a label instead of that of a token.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from pipeline.store.runtime import Runtime
 from pipeline.tokens.tokenizer import Tokenizer
 from pipeline.training.build import train_artifact
 from pipeline.training.classifying import ClassifyConfig, starting_encoder
-from pipeline.training.config import Epochs
+from pipeline.training.config import num_steps
 from pipeline.training.devices import resolve_dtype
 from pipeline.training.job import TrainingJob
 from pipeline.training.start import Start
@@ -99,11 +98,6 @@ def _job(
     length: int,
 ) -> TrainingJob:
     validation = (str(directory / "rows" / "validation.arrow"),) if "validation" in rows else ()
-    steps = (
-        math.ceil(config.horizon.epochs * rows["train"]["rows"] / config.batch_rows)
-        if isinstance(config.horizon, Epochs)
-        else config.horizon.steps
-    )
     return TrainingJob(
         directory=str(directory),
         digest="",
@@ -117,7 +111,12 @@ def _job(
         context_length=length,
         batch_rows=config.batch_rows,
         micro_batch_rows=config.micro_batch_rows or config.batch_rows,
-        steps=steps,
+        steps=num_steps(
+            config.horizon,
+            rows=rows["train"]["rows"],
+            batch_rows=config.batch_rows,
+            context_length=length,
+        ),
         optimizer=config.optimizer,
         schedule=config.schedule,
         dropout=config.dropout,

@@ -4,6 +4,7 @@ pydantic validates them inside RunConfig (`__pydantic_config__`, field metadata)
 is absent. Everything here is identity: it changes the weights.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -90,6 +91,17 @@ class Epochs:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def num_steps(
+    horizon: Tokens | Steps | Epochs, *, rows: float, batch_rows: int, context_length: int
+) -> int:
+    """Optimiser steps of a horizon over `rows` training rows of `context_length` positions."""
+    if isinstance(horizon, Epochs):
+        return math.ceil(horizon.epochs * rows / batch_rows)
+    if isinstance(horizon, Tokens):
+        return math.ceil(horizon.tokens / (batch_rows * context_length))
+    return horizon.steps
 
 
 @dataclass(frozen=True)
